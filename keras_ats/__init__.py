@@ -1,0 +1,25 @@
+"""Knowledge distillation for Keras 3, built around Asymmetric Temperature Scaling.
+
+distiller = keras_ats.Distiller(teacher, student)
+distiller.compile(kd_loss=keras_ats.losses.AsymmetricTemperatureKD(4, 2))
+distiller.fit(x, y)
+distiller.student.save("student.keras")
+"""
+
+from keras_ats import adjustments as adjustments
+from keras_ats import losses as losses
+from keras_ats import ops as ops
+from keras_ats import teachers as teachers
+from keras_ats import temperatures as temperatures
+from keras_ats.distiller import Distiller as Distiller
+from keras_ats.version import __version__ as __version__
+
+__all__ = [
+    "Distiller",
+    "__version__",
+    "adjustments",
+    "losses",
+    "ops",
+    "teachers",
+    "temperatures",
+]

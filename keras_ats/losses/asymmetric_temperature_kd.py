@@ -1,0 +1,82 @@
+"""Asymmetric Temperature Scaling, the method this package is built around."""
+
+import keras
+
+from keras_ats.adjustments.adjustment import Adjustment
+from keras_ats.configurable import serialize
+from keras_ats.losses.soft_target_kd import SoftTargetKD
+from keras_ats.temperatures.asymmetric import Asymmetric
+from keras_ats.types import Config
+
+
+@keras.saving.register_keras_serializable(package="keras_ats")
+class AsymmetricTemperatureKD(SoftTargetKD):
+    r"""Distillation with a higher teacher temperature on the correct class than on the others.
+
+    A large teacher is over-confident: one temperature either leaves its wrong classes at zero or
+    blurs them all alike. Two temperatures bring the correct class down and keep the wrong ones
+    apart.
+
+    $$L = -\tau_S^2 \sum_c p_c \log q_c, \quad
+    p = \mathrm{softmax}(f_c / \tau_c), \quad
+    \tau_c = \tau_1 \text{ if } c = y \text{ else } \tau_2, \quad
+    q = \mathrm{softmax}(z / \tau_S)$$
+
+    summed over classes, averaged over valid positions. With the defaults and `kd_weight=0.5` this
+    is the objective of the authors' code; being a cross-entropy, it does not reach 0.
+
+    Args:
+        correct_temperature: $\tau_1 > 0$, dimensionless. Defaults to 4.
+        wrong_temperature: $\tau_2 > 0$, dimensionless, meant to be the smaller one. Defaults to 2.
+        student_temperature: $\tau_S > 0$, dimensionless. Defaults to 1, as in the authors' code.
+        adjustment: A rule of `keras_ats.adjustments`, or None (default).
+        reduction: As for `KDLoss`.
+        name: As for `KDLoss`.
+
+    Raises:
+        TypeError: If a temperature is not a number.
+        ValueError: If a temperature is not finite and above 0.
+
+    Example:
+
+    ```python
+    loss = keras_ats.losses.AsymmetricTemperatureKD(4, 2)
+    loss(np.array([[1.0, 0.0, 0.0]]), np.array([[9.0, 1.0, 0.0]]), labels=[0])
+    ```
+
+    Reference: Li et al., "Asymmetric Temperature Scaling Makes Larger Networks Teach Well Again",
+    NeurIPS 2022, arXiv 2210.04427; agrees with the authors' released code.
+    """
+
+    def __init__(
+        self,
+        correct_temperature: float = 4.0,
+        wrong_temperature: float = 2.0,
+        *,
+        student_temperature: float = 1.0,
+        adjustment: Adjustment | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = None,
+    ) -> None:
+        rule = Asymmetric(correct_temperature, wrong_temperature)
+        super().__init__(
+            rule,
+            student_temperature=student_temperature,
+            adjustment=adjustment,
+            divergence="cross_entropy",
+            reduction=reduction,
+            name=name,
+        )
+        self.correct_temperature: keras.Variable = rule.correct_temperature
+        self.wrong_temperature: keras.Variable = rule.wrong_temperature
+
+    def get_config(self) -> Config:
+        """Returns the constructor's arguments, with the present values of the temperatures."""
+        return {
+            "correct_temperature": serialize(self.correct_temperature),
+            "wrong_temperature": serialize(self.wrong_temperature),
+            "student_temperature": serialize(self.student_temperature),
+            "adjustment": serialize(self.adjustment),
+            "reduction": self.reduction,
+            "name": self.name,
+        }

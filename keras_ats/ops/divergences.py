@@ -1,0 +1,69 @@
+"""Distances between two distributions, from their log-probabilities, one value per position."""
+
+from keras import ops
+
+from keras_ats.types import Tensor
+
+
+def cross_entropy(target_log_probabilities: Tensor, log_probabilities: Tensor) -> Tensor:
+    r"""Cross-entropy $H(p, q) = -\sum_c p_c \log q_c$, in nats.
+
+    Args:
+        target_log_probabilities: $\log p$, shape `(..., C)`.
+        log_probabilities: $\log q$, shape `(..., C)`.
+
+    Returns:
+        Tensor of shape `(...,)`.
+
+    Example:
+
+    ```python
+    log_half = np.log([[0.5, 0.5]])
+    keras_ats.ops.cross_entropy(log_half, log_half)  # [log 2]
+    ```
+    """
+    return -ops.sum(ops.exp(target_log_probabilities) * log_probabilities, axis=-1)
+
+
+def kl_divergence(target_log_probabilities: Tensor, log_probabilities: Tensor) -> Tensor:
+    r"""Kullback-Leibler divergence $KL(p \| q) = \sum_c p_c (\log p_c - \log q_c)$, in nats.
+
+    Zero where the two agree; its gradient in $q$ is that of the cross-entropy.
+
+    Args:
+        target_log_probabilities: $\log p$, shape `(..., C)`.
+        log_probabilities: $\log q$, shape `(..., C)`.
+
+    Returns:
+        Tensor of shape `(...,)`.
+
+    Example:
+
+    ```python
+    log_half = np.log([[0.5, 0.5]])
+    keras_ats.ops.kl_divergence(log_half, log_half)  # [0]
+    ```
+    """
+    return ops.sum(
+        ops.exp(target_log_probabilities) * (target_log_probabilities - log_probabilities), axis=-1
+    )
+
+
+def reverse_kl_divergence(target_log_probabilities: Tensor, log_probabilities: Tensor) -> Tensor:
+    r"""Reverse divergence $KL(q \| p)$, which lets the student ignore minor modes, in nats.
+
+    Args:
+        target_log_probabilities: $\log p$, shape `(..., C)`.
+        log_probabilities: $\log q$, shape `(..., C)`.
+
+    Returns:
+        Tensor of shape `(...,)`.
+
+    Example:
+
+    ```python
+    log_half = np.log([[0.5, 0.5]])
+    keras_ats.ops.reverse_kl_divergence(log_half, log_half)  # [0]
+    ```
+    """
+    return kl_divergence(log_probabilities, target_log_probabilities)

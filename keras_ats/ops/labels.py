@@ -1,0 +1,78 @@
+"""The forms that labels come in: class ids, one-hot rows, soft rows."""
+
+from keras import ops
+
+from keras_ats.types import Tensor
+
+
+def label_distribution(labels: Tensor, logits: Tensor) -> Tensor:
+    r"""Labels of any form as one distribution over classes per position.
+
+    Ids become one-hot rows; one-hot and soft rows (mixup, CutMix, label smoothing) stay as they
+    are. Everything label-dependent in this package starts from this form, so each rule is defined
+    once, for all forms.
+
+    Args:
+        labels: Integer ids of shape `(...,)` or `(..., 1)`, in `[0, C)`, or rows that sum to 1 of
+            shape `(..., C)`. Ids may be held in a float dtype, as data pipelines often do. An id
+            outside `[0, C)`, such as an ignored label, becomes a row of zeros.
+        logits: Tensor of shape `(..., C)`; only its shape is used.
+
+    Returns:
+        float32 tensor of shape `(..., C)`.
+
+    Raises:
+        ValueError: If the labels' shape fits neither form.
+
+    Example:
+
+    ```python
+    keras_ats.ops.label_distribution([2, 0], np.zeros((2, 3)))  # [[0, 0, 1], [1, 0, 0]]
+    ```
+    """
+    labels = ops.convert_to_tensor(labels)
+    if are_class_ids(labels, logits):
+        if len(labels.shape) == len(logits.shape):
+            labels = ops.squeeze(labels, axis=-1)
+        # Ids stay integers all the way: bfloat16 would turn class 257 into 256. Compared rather than
+        # passed to `ops.one_hot`, which on torch refuses an ignored label such as 255.
+        ids = ops.expand_dims(ops.cast(labels, "int32"), axis=-1)
+        return ops.cast(ids == ops.arange(logits.shape[-1], dtype="int32"), "float32")
+    return ops.cast(labels, "float32")
+
+
+def are_class_ids(labels: Tensor, logits: Tensor) -> bool:
+    """Whether `labels` are ids for `logits`, decided by shape alone.
+
+    Args:
+        labels: Tensor of shape `(...,)`, `(..., 1)` or `(..., C)`.
+        logits: Tensor of shape `(..., C)`.
+
+    Returns:
+        True for ids, False for one-hot or soft rows.
+
+    Raises:
+        ValueError: If the labels' shape fits neither form.
+
+    Example:
+
+    ```python
+    keras_ats.ops.are_class_ids(np.array([2, 0]), np.zeros((2, 3)))  # True
+    ```
+    """
+    label_shape, logit_shape = tuple(labels.shape), tuple(logits.shape)
+    if _fits(label_shape, logit_shape):
+        return False
+    if _fits(label_shape, logit_shape[:-1]) or _fits(label_shape, (*logit_shape[:-1], 1)):
+        return True
+    raise ValueError(
+        f"Labels of shape {label_shape} do not fit logits of shape {logit_shape}. Expected class "
+        f"ids of shape {logit_shape[:-1]} or {(*logit_shape[:-1], 1)}, or one-hot or soft labels "
+        f"of shape {logit_shape}."
+    )
+
+
+def _fits(shape: tuple[int | None, ...], expected: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(expected) and all(
+        a is None or b is None or a == b for a, b in zip(shape, expected, strict=True)
+    )

@@ -1,0 +1,149 @@
+r"""Statistics of a teacher's wrong classes, which decide how well it teaches.
+
+With $e(q)$ the derived average, $v(q)$ the derived variance and $v(\tilde q)$ the inherent
+variance, $v(q) = (C-1)^2 \, e(q)^2 \, v(\tilde q)$ holds exactly: one temperature moves both
+factors, ATS sets them one by one.
+
+The wrong classes of a soft label are all classes, class $c$ with weight $1 - y_c$; these weights
+sum to $C - 1$, and for a one-hot label they pick exactly the wrong classes.
+"""
+
+from typing import NamedTuple
+
+from keras import ops
+
+from keras_ats.ops.labels import label_distribution
+from keras_ats.types import Tensor
+
+
+def derived_average(probabilities: Tensor, labels: Tensor) -> Tensor:
+    r"""Mean probability of the wrong classes, $e(q) = (1 - p_y) / (C - 1)$.
+
+    Computed as the mean of the others: `1 - p_y` would lose all digits for a confident teacher.
+
+    Args:
+        probabilities: Tensor of shape `(..., C)`, rows summing to 1.
+        labels: Ids of shape `(...,)` or `(..., 1)`, or rows of shape `(..., C)`.
+
+    Returns:
+        float32 tensor of shape `(...,)`.
+
+    Example:
+
+    ```python
+    keras_ats.ops.derived_average(np.array([[0.8, 0.2, 0.0]]), [0])  # [0.1]
+    ```
+
+    Reference: Li et al., NeurIPS 2022, arXiv 2210.04427.
+    """
+    probabilities = ops.cast(probabilities, "float32")
+    wrong = 1.0 - label_distribution(labels, probabilities)
+    return ops.sum(wrong * probabilities, axis=-1) / (probabilities.shape[-1] - 1)
+
+
+def derived_variance(probabilities: Tensor, labels: Tensor) -> Tensor:
+    r"""Population variance of the wrong classes' probabilities, $v(q)$.
+
+    Args:
+        probabilities: Tensor of shape `(..., C)`, rows summing to 1.
+        labels: Ids of shape `(...,)` or `(..., 1)`, or rows of shape `(..., C)`.
+
+    Returns:
+        float32 tensor of shape `(...,)`; 0 for two classes.
+
+    Example:
+
+    ```python
+    keras_ats.ops.derived_variance(np.array([[0.8, 0.2, 0.0]]), [0])  # [0.01]
+    ```
+
+    Reference: Li et al., NeurIPS 2022, arXiv 2210.04427. Its figures show the square root.
+    """
+    probabilities = ops.cast(probabilities, "float32")
+    return _wrong_class_variance(probabilities, label_distribution(labels, probabilities))
+
+
+def inherent_variance(logits: Tensor, labels: Tensor, temperature: Tensor = 1.0) -> Tensor:
+    r"""Population variance of the softmax over the wrong classes alone, $v(\tilde q)$.
+
+    Under ATS only the wrong-class temperature moves it.
+
+    Args:
+        logits: Float tensor of shape `(..., C)`, any float dtype.
+        labels: Ids of shape `(...,)` or `(..., 1)`, or rows of shape `(..., C)`.
+        temperature: Above 0, the wrong classes' temperature: a scalar or `(..., 1)`. Defaults to 1.
+
+    Returns:
+        float32 tensor of shape `(...,)`; 0 for two classes.
+
+    Example:
+
+    ```python
+    keras_ats.ops.inherent_variance(np.array([[9.0, 0.0, 0.0]]), [0])  # [0]
+    ```
+
+    Reference: Li et al., NeurIPS 2022, arXiv 2210.04427.
+    """
+    logits = ops.cast(logits, "float32") / ops.cast(temperature, "float32")
+    distribution = label_distribution(labels, logits)
+    wrong = 1.0 - distribution
+    lowest = ops.min(logits, axis=-1, keepdims=True)
+    # Leaving the label's own logit in would decide the maximum and underflow all the others.
+    highest = ops.max(ops.where(wrong > 0, logits, lowest), axis=-1, keepdims=True)
+    weights = wrong * ops.exp(ops.minimum(logits - highest, 0.0))
+    return _wrong_class_variance(weights / ops.sum(weights, axis=-1, keepdims=True), distribution)
+
+
+class KDParts(NamedTuple):
+    """The three parts that a soft-target cross-entropy consists of, each of shape `(...,)`."""
+
+    correct_guidance: Tensor
+    smooth_regularization: Tensor
+    class_discriminability: Tensor
+
+
+def decompose_kd(
+    target_probabilities: Tensor, student_log_probabilities: Tensor, labels: Tensor
+) -> KDParts:
+    r"""Splits the cross-entropy with soft targets into what each part of them teaches.
+
+    $$H(p, q) = -p_y \log q_y \;-\; e \sum_{c \ne y} \log q_c \;-\;
+    \sum_{c \ne y} (p_c - e) \log q_c$$
+
+    with $e$ the derived average: correct guidance, smooth regularisation, class discriminability.
+
+    Args:
+        target_probabilities: $p$, shape `(..., C)`, rows summing to 1.
+        student_log_probabilities: $\log q$, shape `(..., C)`.
+        labels: Ids of shape `(...,)` or `(..., 1)`, or rows of shape `(..., C)`.
+
+    Returns:
+        `KDParts` of three float32 tensors of shape `(...,)` that sum to the cross-entropy.
+
+    Example:
+
+    ```python
+    keras_ats.ops.decompose_kd(np.array([[0.8, 0.2, 0.0]]), np.log([[0.6, 0.3, 0.1]]), [0])
+    ```
+
+    Reference: Li et al., NeurIPS 2022, arXiv 2210.04427.
+    """
+    targets = ops.cast(target_probabilities, "float32")
+    student = ops.cast(student_log_probabilities, "float32")
+    distribution = label_distribution(labels, targets)
+    wrong = 1.0 - distribution
+    average = derived_average(targets, labels)
+    return KDParts(
+        correct_guidance=-ops.sum(distribution * targets * student, axis=-1),
+        smooth_regularization=-average * ops.sum(wrong * student, axis=-1),
+        class_discriminability=-ops.sum(
+            wrong * (targets - ops.expand_dims(average, -1)) * student, axis=-1
+        ),
+    )
+
+
+def _wrong_class_variance(probabilities: Tensor, distribution: Tensor) -> Tensor:
+    wrong = 1.0 - distribution
+    count = probabilities.shape[-1] - 1
+    average = ops.sum(wrong * probabilities, axis=-1, keepdims=True) / count
+    return ops.sum(wrong * ops.square(probabilities - average), axis=-1) / count

@@ -1,0 +1,5 @@
+"""Teachers: how teacher logits come to be."""
+
+from keras_ats.teachers.live import LiveTeacher as LiveTeacher
+
+__all__ = ["LiveTeacher"]

@@ -1,0 +1,54 @@
+"""The base class of temperature rules."""
+
+from keras_ats.configurable import Configurable
+from keras_ats.types import Tensor
+
+
+class Temperature(Configurable):
+    """Decides at what temperature the teacher's logits are softened.
+
+    Subclass it, implement `__call__`, and pass an instance to any soft-target loss: a new rule is
+    one file and needs no change elsewhere.
+
+    Attributes:
+        needs_labels: Whether `__call__` reads the labels. Defaults to False.
+        per_class: Whether it gives the classes of one sample different temperatures. Such a rule
+            cannot soften the student, whose temperature must then be given. Defaults to False.
+
+    Example:
+
+    ```python
+    class Linear(keras_ats.temperatures.Temperature):
+        "Softens a sample more, the surer the teacher is of it."
+
+        def __call__(self, teacher_logits, student_logits, labels, mask=None):
+            probabilities = keras_ats.ops.temperature_softmax(teacher_logits)
+            return 1.0 + 3.0 * keras.ops.max(probabilities, axis=-1, keepdims=True)
+
+    loss = keras_ats.losses.SoftTargetKD(temperature=Linear())
+    ```
+    """
+
+    needs_labels: bool = False
+    per_class: bool = False
+
+    def __call__(
+        self,
+        teacher_logits: Tensor,
+        student_logits: Tensor,
+        labels: Tensor | None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Returns the temperatures for one batch.
+
+        Args:
+            teacher_logits: float32 tensor of shape `(..., C)`, without gradient.
+            student_logits: float32 tensor of shape `(..., C)`.
+            labels: Ids or rows in any form of `ops.label_distribution`, or None.
+            mask: Bool tensor of shape `(...,)`, True for valid positions, or None.
+
+        Returns:
+            float32 tensor above 0 that broadcasts against `(..., C)`: a scalar, `(..., 1)`, or
+            `(..., C)` for a rule with `per_class`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement `__call__`.")

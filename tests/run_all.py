@@ -1,0 +1,186 @@
+"""Runs the tests once per Keras backend and adds up the results.
+
+A process has one Keras backend for life, so each backend gets a pytest process of its own:
+
+    python tests/run_all.py                          # all three
+    python tests/run_all.py --backends jax,torch -k losses -x    # the rest goes to pytest
+"""
+
+import argparse
+import asyncio
+import dataclasses
+import os
+import signal
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BACKENDS = ("tensorflow", "jax", "torch")
+SECONDS_TO_STOP = 10
+LONGEST_LINE = 2**24
+
+
+@dataclasses.dataclass
+class Result:
+    """What one backend's process came to."""
+
+    backend: str
+    passed: int
+    failed: int
+    skipped: int
+    seconds: float
+    exit_code: int
+
+    @property
+    def note(self) -> str:
+        if self.exit_code and not self.failed:
+            return f"pytest ended with exit code {self.exit_code}"
+        return "" if self.passed or self.failed else "no test ran"
+
+    @property
+    def succeeded(self) -> bool:
+        return self.exit_code == 0 and not self.note
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description="Run the tests once per Keras backend.",
+        epilog="Arguments not listed here are passed to pytest.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--backends",
+        type=parse_backends,
+        default=BACKENDS,
+        help=f"comma-separated, out of {', '.join(BACKENDS)} (default: all)",
+    )
+    options, pytest_arguments = parser.parse_known_args()
+    try:
+        results = asyncio.run(run_backends(options.backends, pytest_arguments))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        print("\nInterrupted.", file=sys.stderr)
+        return 130
+    print_table(results)
+    return 0 if all(result.succeeded for result in results) else 1
+
+
+def parse_backends(text: str) -> tuple[str, ...]:
+    backends = tuple(dict.fromkeys(text.split(",")))
+    if unknown := set(backends) - set(BACKENDS):
+        raise argparse.ArgumentTypeError(
+            f"unknown: {', '.join(sorted(unknown))}; choose from {', '.join(BACKENDS)}"
+        )
+    return backends
+
+
+async def run_backends(backends: tuple[str, ...], pytest_arguments: list[str]) -> list[Result]:
+    # Whatever stops this process must reach the children, which are in sessions of their own.
+    this_task = asyncio.current_task()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this_task.cancel)
+
+    cores = os.cpu_count() or 1
+    at_once = min(cores, len(backends))
+    turn = asyncio.Semaphore(at_once)
+    width = max(map(len, backends))
+    with tempfile.TemporaryDirectory() as folder:
+
+        async def run(backend: str) -> Result:
+            async with turn:
+                report = Path(folder, f"{backend}.xml")
+                command = pytest_command(backend, report, pytest_arguments)
+                environment = backend_environment(backend, threads=max(1, cores // at_once))
+                started = time.monotonic()
+                exit_code = await stream(command, environment, prefix=f"{backend:<{width}} | ")
+                return read_report(report, backend, exit_code, time.monotonic() - started)
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(run(backend)) for backend in backends]
+        return [task.result() for task in tasks]
+
+
+def pytest_command(backend: str, report: Path, arguments: list[str]) -> list[str]:
+    # One cache per backend: they run at the same time, and `--lf` means this backend's failures.
+    cache = f"cache_dir=.pytest_cache/{backend}"
+    return [sys.executable, "-m", "pytest", "-o", cache, f"--junitxml={report}", *arguments]
+
+
+def backend_environment(backend: str, threads: int) -> dict[str, str]:
+    """The caller's environment with this backend chosen; thread counts already set there win."""
+    # Each backend would start a thread per core; processes side by side share the cores instead.
+    defaults = {
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        "OMP_NUM_THREADS": str(threads),  # torch, scikit-learn
+        "TF_NUM_INTRAOP_THREADS": str(threads),
+        "TF_NUM_INTEROP_THREADS": str(threads),
+        "NPROC": str(threads),  # jax on CPU
+    }
+    return {**defaults, **os.environ, "KERAS_BACKEND": backend, "PYTHONUNBUFFERED": "1"}
+
+
+async def stream(command: list[str], environment: dict[str, str], prefix: str) -> int:
+    """Runs a command, printing each line as it comes, and returns its exit code."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=ROOT,
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        limit=LONGEST_LINE,
+        # A Ctrl-C would otherwise reach pytest twice, from the terminal and from `stop`, and the
+        # second one cuts its own cleaning up short.
+        start_new_session=True,
+    )
+    try:
+        async for line in process.stdout:
+            print(prefix + line.decode(errors="replace").rstrip(), flush=True)
+        return await process.wait()
+    finally:
+        if process.returncode is None:
+            await stop(process)
+
+
+async def stop(process: asyncio.subprocess.Process) -> None:
+    process.send_signal(signal.SIGINT)
+    try:
+        # `communicate` keeps reading: a child that waits for room in its pipe would never end.
+        await asyncio.wait_for(process.communicate(), SECONDS_TO_STOP)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+def read_report(report: Path, backend: str, exit_code: int, seconds: float) -> Result:
+    outcomes = {"passed": 0, "failed": 0, "skipped": 0}
+    # A process that crashed, or never started its tests, leaves no report.
+    if report.exists():
+        for case in ElementTree.parse(report).iter("testcase"):
+            outcomes[outcome(case)] += 1
+    return Result(backend, **outcomes, seconds=seconds, exit_code=exit_code)
+
+
+def outcome(case: ElementTree.Element) -> str:
+    if case.find("failure") is not None or case.find("error") is not None:
+        return "failed"
+    return "passed" if case.find("skipped") is None else "skipped"
+
+
+def print_table(results: list[Result]) -> None:
+    print(f"\n{'backend':<12}{'passed':>8}{'failed':>8}{'skipped':>9}{'seconds':>9}")
+    for result in results:
+        print(
+            f"{result.backend:<12}{result.passed:>8}{result.failed:>8}{result.skipped:>9}"
+            f"{result.seconds:>9.1f}  {result.note}".rstrip()
+        )
+    passed, failed, skipped = (
+        sum(getattr(result, name) for result in results) for name in ("passed", "failed", "skipped")
+    )
+    # A process that died is a failure, though no test of it could say so.
+    failed += sum(1 for result in results if not result.succeeded and not result.failed)
+    print(f"\n{passed} passed, {failed} failed, {skipped} skipped")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,152 @@
+"""What the documentation says, runs; what is public, is documented."""
+
+import ast
+import doctest
+import importlib
+import inspect
+import pkgutil
+import re
+import subprocess
+import textwrap
+from pathlib import Path
+from types import ModuleType
+
+import keras
+import numpy as np
+import pytest
+
+import keras_ats
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
+CODE_BLOCK = re.compile(
+    r"^(?P<no_run>[ ]*<!-- no-run: [^\n]+ -->\n\s*)?"
+    r"(?P<indent>[ ]*)```python[^\n]*\n(?P<code>.*?)^(?P=indent)```",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def code_blocks(text: str) -> list[tuple[int, str, bool]]:
+    """The line, the code, and whether it is to be run, of each Python block."""
+    return [
+        (
+            text[: match.start("code")].count("\n"),
+            textwrap.dedent(match["code"]),
+            match["no_run"] is None,
+        )
+        for match in CODE_BLOCK.finditer(text)
+    ]
+
+
+def run_block(code: str, namespace: dict, source: str, line: int) -> None:
+    # Blank lines before the code make a traceback name the line of the page.
+    exec(compile("\n" * line + code, source, "exec"), namespace)
+
+
+def public_modules() -> list[ModuleType]:
+    submodules = [
+        importlib.import_module(f"keras_ats.{found.name}")
+        for found in pkgutil.iter_modules(keras_ats.__path__)
+        if found.ispkg and not found.name.startswith("_")
+    ]
+    return [keras_ats, *submodules]
+
+
+def public_objects() -> dict[str, object]:
+    """Every exported function, class and constant, once, under its shortest name."""
+    names_by_id: dict[int, str] = {}
+    objects: dict[str, object] = {}
+    for module in public_modules():
+        for name in module.__all__:
+            member = getattr(module, name)
+            is_new = id(member) not in names_by_id
+            if is_new and not inspect.ismodule(member) and not name.startswith("__"):
+                names_by_id[id(member)] = name
+                objects[f"{module.__name__}.{name}"] = member
+    return objects
+
+
+def documented_objects() -> dict[str, object]:
+    """Every object that an API page shows, by the name the page gives."""
+    pages = (page.read_text(encoding="utf-8") for page in sorted(ROOT.glob("docs/api/*.md")))
+    names = [name for page in pages for name in re.findall(r"^::: (\S+)", page, re.MULTILINE)]
+    return {name: pkgutil.resolve_name(name) for name in names}
+
+
+def docstrings() -> dict[str, str]:
+    """The docstrings of public modules, objects, and the methods that our classes define."""
+    owners: dict[str, object] = {module.__name__: module for module in public_modules()}
+    for name, member in public_objects().items():
+        owners[name] = member
+        if inspect.isclass(member):
+            for attribute, value in vars(member).items():
+                if not attribute.startswith("_"):
+                    owners[f"{name}.{attribute}"] = value
+    return {
+        name: docstring
+        for name, owner in owners.items()
+        if (docstring := inspect.getdoc(owner)) and ("```python" in docstring or ">>>" in docstring)
+    }
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path, monkeypatch):
+    """Examples may save files, and may plot where there is no screen."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    keras.utils.set_random_seed(0)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_code_of_a_page_runs(page):
+    namespace = {"__name__": "__main__"}
+    for line, code, is_to_run in code_blocks(page.read_text(encoding="utf-8")):
+        if is_to_run:
+            run_block(code, namespace, relative(page), line)
+        else:
+            ast.parse(code, relative(page))
+
+
+@pytest.mark.parametrize(("name", "docstring"), docstrings().items(), ids=docstrings())
+def test_examples_of_a_docstring_run_alone(name, docstring):
+    preset = {"np": np, "keras": keras, "keras_ats": keras_ats}
+    for line, code, is_to_run in code_blocks(docstring):
+        if is_to_run:
+            run_block(code, dict(preset), f"docstring of {name}", line)
+    session = doctest.DocTestParser().get_doctest(docstring, dict(preset), name, name, 0)
+    assert doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(session).failed == 0
+
+
+def test_every_public_object_has_a_place_in_the_api_pages():
+    shown = {id(member) for member in documented_objects().values()}
+    missing = [name for name, member in public_objects().items() if id(member) not in shown]
+    assert not missing, f"add `::: <name>` to a page in docs/api for: {missing}"
+
+
+def test_no_file_names_a_package_registry():
+    """Where packages come from is pip's configuration, the user's own."""
+    hosts = {
+        "pypi": ("org", "python.org"),
+        "pythonhosted": ("org",),
+        "npmjs": ("org", "com"),
+        "pytorch": ("org/whl",),
+        "anaconda": ("org", "com"),
+    }
+    # Assembled from pieces, so that this file does not name one either.
+    names = [re.escape(f"{name}.{ending}") for name, endings in hosts.items() for ending in endings]
+    registry = re.compile("|".join([*names, r"download\." + "pytorch"]))
+    listing = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if listing.returncode:
+        pytest.skip("not a git checkout, so there is no list of tracked files")
+    naming = []
+    for name in filter(None, listing.stdout.split("\0")):
+        path = ROOT / name
+        if path.is_file() and registry.search(path.read_text(encoding="utf-8", errors="ignore")):
+            naming.append(name)
+    assert not naming
