@@ -25,7 +25,7 @@ __all__ = [
 
 
 def additional_losses(model: keras.Model) -> Tensor | None:
-    """Sum of regularisers and `add_loss` terms, scaled as Keras scales them; None if there are none."""
+    """Sum of regularisers and `add_loss` terms, scaled as Keras does it; None without any."""
     terms = [model._aggregate_additional_loss(loss) for loss in model.losses]
     return keras.ops.sum(keras.ops.stack(terms)) if terms else None
 

@@ -204,7 +204,7 @@ class Distiller(TeacherStudentPair):
 
     @property
     def variables(self) -> list[keras.Variable]:
-        """State of the student and of the loss, random seeds included; the teacher's is not ours."""
+        """State of student and loss, random seeds included, without the teacher's."""
         return [*super().variables, *self._loss_variables]
 
     @property

@@ -132,10 +132,8 @@ def _ending(tensor: keras.KerasTensor) -> _Ending:
     if isinstance(operation, _PASS_THROUGH) or _is_linear_activation(operation):
         before = _ending(node.input_tensors[0])
         return before if before.activation is not None else _Ending(tensor, None)
-    if isinstance(operation, keras.layers.TimeDistributed):
-        owner = operation.layer
-    else:
-        owner = operation
+    time_distributed = isinstance(operation, keras.layers.TimeDistributed)
+    owner = operation.layer if time_distributed else operation
     if _is_softmax_operation(operation, rank=len(tensor.shape)):
         return _Ending(node.input_tensors[0], _activation_layer(operation))
     activation = getattr(owner, "activation", _MISSING)

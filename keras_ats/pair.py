@@ -1,4 +1,4 @@
-"""A student and its teacher in one Keras model: what it predicts, what its state is, what it saves."""
+"""A student and its teacher in one Keras model: what is predicted, tracked and saved."""
 
 import contextlib
 from collections.abc import Iterator
@@ -117,7 +117,7 @@ class TeacherStudentPair(keras.Model):
     def load_own_variables(self, store: Any) -> None:
         """Reads what `save_own_variables` wrote; called by Keras."""
         seeds = self._student_seeds
-        own = {name: store[name] for name in store.keys() if not name.startswith("seed_")}
+        own = {name: store[name] for name in list(store.keys()) if not name.startswith("seed_")}
         super().load_own_variables(own)
         for index, seed in enumerate(seeds):
             seed.assign(store[f"seed_{index}"])

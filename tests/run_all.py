@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BACKENDS = ("tensorflow", "jax", "torch")
 SECONDS_TO_STOP = 10
 LONGEST_LINE = 2**24
+NO_TESTS_COLLECTED = 5  # pytest's exit code
 
 
 @dataclasses.dataclass
@@ -36,7 +37,7 @@ class Result:
 
     @property
     def note(self) -> str:
-        if self.exit_code and not self.failed:
+        if self.exit_code not in (0, NO_TESTS_COLLECTED) and not self.failed:
             return f"pytest ended with exit code {self.exit_code}"
         return "" if self.passed or self.failed else "no test ran"
 
