@@ -1,9 +1,12 @@
 """Asymmetric Temperature Scaling, the method this package is built around."""
 
+from typing import Any
+
 import keras
 
 from keras_ats.adjustments.adjustment import Adjustment
 from keras_ats.configurable import serialize
+from keras_ats.losses.kd_loss import KDLoss
 from keras_ats.losses.soft_target_kd import SoftTargetKD
 from keras_ats.temperatures.asymmetric import Asymmetric
 from keras_ats.types import Config
@@ -30,8 +33,7 @@ class AsymmetricTemperatureKD(SoftTargetKD):
         wrong_temperature: $\tau_2 > 0$, dimensionless, meant to be the smaller one. Defaults to 2.
         student_temperature: $\tau_S > 0$, dimensionless. Defaults to 1, as in the authors' code.
         adjustment: A rule of `keras_ats.adjustments`, or None (default).
-        reduction: As for `KDLoss`.
-        name: As for `KDLoss`.
+        **kwargs: As for `KDLoss`: `standardize`, `reduction`, `name`.
 
     Raises:
         TypeError: If a temperature is not a number.
@@ -55,8 +57,7 @@ class AsymmetricTemperatureKD(SoftTargetKD):
         *,
         student_temperature: float = 1.0,
         adjustment: Adjustment | None = None,
-        reduction: str | None = "sum_over_batch_size",
-        name: str | None = None,
+        **kwargs: Any,
     ) -> None:
         rule = Asymmetric(correct_temperature, wrong_temperature)
         super().__init__(
@@ -64,8 +65,7 @@ class AsymmetricTemperatureKD(SoftTargetKD):
             student_temperature=student_temperature,
             adjustment=adjustment,
             divergence="cross_entropy",
-            reduction=reduction,
-            name=name,
+            **kwargs,
         )
         self.correct_temperature: keras.Variable = rule.correct_temperature
         self.wrong_temperature: keras.Variable = rule.wrong_temperature
@@ -77,6 +77,5 @@ class AsymmetricTemperatureKD(SoftTargetKD):
             "wrong_temperature": serialize(self.wrong_temperature),
             "student_temperature": serialize(self.student_temperature),
             "adjustment": serialize(self.adjustment),
-            "reduction": self.reduction,
-            "name": self.name,
+            **KDLoss.get_config(self),
         }

@@ -8,6 +8,7 @@ from keras import ops
 from keras_ats import checks
 from keras_ats._keras import get_keras_mask, reduce_weighted_values
 from keras_ats.configurable import Configurable
+from keras_ats.ops.standardize import standardized_logits
 from keras_ats.types import Config, Tensor
 
 
@@ -19,6 +20,8 @@ class KDLoss(Configurable, keras.losses.Loss):
     under `tf.distribute`. A subclass implements `call`.
 
     Args:
+        standardize: Whether both logits are z-scored first (`ops.standardized_logits`), so that
+            the student need not match the teacher's range. Defaults to False.
         reduction: As for `keras.losses.Loss`. The default `"sum_over_batch_size"` is the mean over
             valid positions, `"none"` gives one value per position,
             `"mean_with_sample_weight"` divides by the sum of the weights.
@@ -41,10 +44,15 @@ class KDLoss(Configurable, keras.losses.Loss):
     needs_labels: bool = False
 
     def __init__(
-        self, *, reduction: str | None = "sum_over_batch_size", name: str | None = None
+        self,
+        *,
+        standardize: bool = False,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = None,
     ) -> None:
         # Always float32: a loss in the models' half precision would round away what it teaches.
         super().__init__(name=name, reduction=reduction, dtype="float32")
+        self.standardize = standardize
 
     def __call__(
         self,
@@ -89,6 +97,9 @@ class KDLoss(Configurable, keras.losses.Loss):
             valid = ops.expand_dims(mask, -1)
             student_logits = ops.where(valid, student_logits, 0.0)
             teacher_logits = ops.where(valid, teacher_logits, 0.0)
+        if self.standardize:
+            student_logits = standardized_logits(student_logits)
+            teacher_logits = standardized_logits(teacher_logits)
         values = self.call(student_logits, ops.stop_gradient(teacher_logits), labels, mask)
         return self._reduce(values, sample_weight, mask)
 
@@ -114,7 +125,7 @@ class KDLoss(Configurable, keras.losses.Loss):
 
     def get_config(self) -> Config:
         """Returns the constructor's arguments, with the present values of variables."""
-        return {"reduction": self.reduction, "name": self.name}
+        return {"standardize": self.standardize, "reduction": self.reduction, "name": self.name}
 
     def save_own_variables(self, store: Any) -> None:
         """Writes the variables into a Keras file; called by Keras."""

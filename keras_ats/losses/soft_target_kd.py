@@ -43,8 +43,7 @@ class SoftTargetKD(KDLoss):
         divergence: `"kl"` (default), `"cross_entropy"` or `"reverse_kl"`.
         scale_by_squared_temperature: Whether the loss carries $\tau_S^2$, which keeps gradients of
             the same size at every temperature. Defaults to True.
-        reduction: As for `KDLoss`.
-        name: As for `KDLoss`.
+        **kwargs: As for `KDLoss`: `standardize`, `reduction`, `name`.
 
     Raises:
         TypeError: If a part is of the wrong type.
@@ -72,10 +71,9 @@ class SoftTargetKD(KDLoss):
         adjustment: Adjustment | None = None,
         divergence: str = "kl",
         scale_by_squared_temperature: bool = True,
-        reduction: str | None = "sum_over_batch_size",
-        name: str | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(reduction=reduction, name=name)
+        super().__init__(**kwargs)
         self.temperature_rule = as_temperature(temperature)
         if student_temperature is None and self.temperature_rule.per_class:
             raise ValueError(

@@ -1,9 +1,12 @@
 """Distillation with one temperature on both sides (Hinton)."""
 
+from typing import Any
+
 import keras
 
 from keras_ats.adjustments.adjustment import Adjustment
 from keras_ats.configurable import serialize
+from keras_ats.losses.kd_loss import KDLoss
 from keras_ats.losses.soft_target_kd import SoftTargetKD
 from keras_ats.temperatures.constant import Constant
 from keras_ats.types import Config
@@ -20,8 +23,7 @@ class TemperatureKD(SoftTargetKD):
     Args:
         temperature: $\tau > 0$, dimensionless. Defaults to 4.
         adjustment: A rule of `keras_ats.adjustments`, or None (default).
-        reduction: As for `KDLoss`.
-        name: As for `KDLoss`.
+        **kwargs: As for `KDLoss`: `standardize`, `reduction`, `name`.
 
     Raises:
         TypeError: If `temperature` is not a number.
@@ -42,11 +44,10 @@ class TemperatureKD(SoftTargetKD):
         temperature: float = 4.0,
         *,
         adjustment: Adjustment | None = None,
-        reduction: str | None = "sum_over_batch_size",
-        name: str | None = None,
+        **kwargs: Any,
     ) -> None:
         rule = Constant(temperature)
-        super().__init__(rule, adjustment=adjustment, reduction=reduction, name=name)
+        super().__init__(rule, adjustment=adjustment, **kwargs)
         self.temperature: keras.Variable = rule.value
 
     def get_config(self) -> Config:
@@ -54,6 +55,5 @@ class TemperatureKD(SoftTargetKD):
         return {
             "temperature": serialize(self.temperature),
             "adjustment": serialize(self.adjustment),
-            "reduction": self.reduction,
-            "name": self.name,
+            **KDLoss.get_config(self),
         }

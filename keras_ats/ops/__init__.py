@@ -13,6 +13,7 @@ from keras_ats.ops.softmax import asymmetric_softmax as asymmetric_softmax
 from keras_ats.ops.softmax import asymmetric_temperature as asymmetric_temperature
 from keras_ats.ops.softmax import temperature_log_softmax as temperature_log_softmax
 from keras_ats.ops.softmax import temperature_softmax as temperature_softmax
+from keras_ats.ops.standardize import standardized_logits as standardized_logits
 from keras_ats.ops.wrong_classes import KDParts as KDParts
 from keras_ats.ops.wrong_classes import decompose_kd as decompose_kd
 from keras_ats.ops.wrong_classes import derived_average as derived_average
@@ -34,6 +35,7 @@ __all__ = [
     "kl_divergence",
     "label_distribution",
     "reverse_kl_divergence",
+    "standardized_logits",
     "temperature_log_softmax",
     "temperature_softmax",
 ]

@@ -34,7 +34,7 @@ def label_distribution(labels: Tensor, logits: Tensor) -> Tensor:
     if are_class_ids(labels, logits):
         if len(labels.shape) == len(logits.shape):
             labels = ops.squeeze(labels, axis=-1)
-        # Ids stay integers all the way: bfloat16 would make class 257 class 256. Compared rather than
+        # Ids stay integers all the way: bfloat16 would merge 256 and 257. Compared rather than
         # passed to `ops.one_hot`, which on torch refuses an ignored label such as 255.
         ids = ops.expand_dims(ops.cast(labels, "int32"), axis=-1)
         return ops.cast(ids == ops.arange(logits.shape[-1], dtype="int32"), "float32")

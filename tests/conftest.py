@@ -1,0 +1,48 @@
+"""Shared by all tests: one backend per process, chosen by KERAS_BACKEND."""
+
+import os
+
+# JAX reads this once, when its first array is made. Four devices let the data-parallel tests run
+# in this process; everything else uses the first one.
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+).strip()
+
+# torch before TensorFlow: the other order crashes on some builds.
+import torch  # noqa: I001
+import keras
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "keras_ats",
+    deadline=None,  # The first call of each shape compiles.
+    max_examples=30,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("keras_ats")
+
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+
+    # Two logical devices for MirroredStrategy; must be set before TensorFlow starts its devices.
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(
+        cpu, [tf.config.LogicalDeviceConfiguration(), tf.config.LogicalDeviceConfiguration()]
+    )
+
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Same weights and dropout masks in every run of a test."""
+    keras.utils.set_random_seed(0)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Random data of a test."""
+    return np.random.default_rng(0)
