@@ -7,10 +7,13 @@ distiller.student.save("student.keras")
 """
 
 from keras_ats import adjustments as adjustments
+from keras_ats import callbacks as callbacks
 from keras_ats import losses as losses
 from keras_ats import ops as ops
 from keras_ats import teachers as teachers
 from keras_ats import temperatures as temperatures
+from keras_ats.chains import distill_chain as distill_chain
+from keras_ats.chains import self_distill as self_distill
 from keras_ats.distiller import Distiller as Distiller
 from keras_ats.version import __version__ as __version__
 
@@ -18,8 +21,11 @@ __all__ = [
     "Distiller",
     "__version__",
     "adjustments",
+    "callbacks",
+    "distill_chain",
     "losses",
     "ops",
+    "self_distill",
     "teachers",
     "temperatures",
 ]

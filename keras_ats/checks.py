@@ -48,7 +48,7 @@ def one_of(value: Any, name: str, allowed: Sequence[str]) -> str:
     return str(value)
 
 
-def same_classes(student_logits: Tensor, teacher_logits: Tensor) -> None:
+def same_classes(student_logits: Tensor, teacher_logits: Tensor, min_classes: int = 2) -> None:
     """Raises if the two logits cannot be compared class by class, position by position."""
     student_shape, teacher_shape = tuple(student_logits.shape), tuple(teacher_logits.shape)
     compatible = len(student_shape) == len(teacher_shape) and all(
@@ -60,10 +60,22 @@ def same_classes(student_logits: Tensor, teacher_logits: Tensor) -> None:
             f"student {student_shape}, teacher {teacher_shape}. If the class counts differ, give "
             "both models the same classes in the same order (slice the wider output)."
         )
-    if student_shape[-1] == 1:
+    if student_shape[-1] is not None and student_shape[-1] < min_classes:
         raise ValueError(
-            "Soft targets need at least 2 classes on the last axis. Received: shape "
-            f"{student_shape}. A single sigmoid unit is a two-class problem: use Dense(2)."
+            f"Soft targets need at least {min_classes} classes on the last axis. Received: shape "
+            f"{student_shape}. A single sigmoid unit is a two-class problem: use Dense(2), or "
+            "BernoulliKD, which is made for sigmoid units."
+        )
+
+
+def one_label_per_class(labels: Tensor, logits: Tensor) -> None:
+    """Raises if the labels' shape is not that of the logits, an answer for every class."""
+    label_shape, logit_shape = tuple(labels.shape), tuple(logits.shape)
+    if len(label_shape) != len(logit_shape) or label_shape[-1] != logit_shape[-1]:
+        raise ValueError(
+            "Sigmoid units need a label for each class, 1 if it applies and 0 if not. Received: "
+            f"labels of shape {label_shape} for logits of shape {logit_shape}. Expected: "
+            f"{logit_shape}; turn class ids into rows with keras.ops.one_hot."
         )
 
 
@@ -104,7 +116,8 @@ def labels_in_memory(labels: Any, shapes: Sequence[Shape], ignored: int | None =
         ignored: An id that the supervised loss leaves out.
     """
     num_classes = shapes[0][-1] if len(shapes) == 1 else None
-    if num_classes is None or not are_class_ids(labels, keras.KerasTensor(shapes[0])):
+    # A single sigmoid unit has no class ids: its labels are 0 and 1.
+    if num_classes in (None, 1) or not are_class_ids(labels, keras.KerasTensor(shapes[0])):
         return
     ids = keras.ops.convert_to_numpy(labels)
     ids = ids if ignored is None else ids[ids != ignored]

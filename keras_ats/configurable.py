@@ -1,5 +1,6 @@
 """What every small part of a loss shares: variables that callbacks may change, and a config."""
 
+from collections.abc import Iterator
 from typing import Any, Self
 
 import keras
@@ -32,13 +33,7 @@ class Configurable:
     @property
     def variables(self) -> list[keras.Variable]:
         """All variables of this part and of the parts it holds, in order of creation."""
-        found: dict[int, keras.Variable] = {}
-        for value in vars(self).values():
-            if isinstance(value, keras.Variable):
-                found[id(value)] = value
-            elif isinstance(value, Configurable):
-                found.update({id(variable): variable for variable in value.variables})
-        return list(found.values())
+        return list({id(variable): variable for variable in _variables_in(vars(self))}.values())
 
     def get_config(self) -> Config:
         """Returns the constructor's arguments, with the present values of variables."""
@@ -57,6 +52,16 @@ def serialize(part: Any) -> Any:
     if isinstance(part, Configurable):
         return keras.saving.serialize_keras_object(part)
     return part
+
+
+def _variables_in(part: Any) -> Iterator[keras.Variable]:
+    if isinstance(part, keras.Variable):
+        yield part
+    elif isinstance(part, Configurable):
+        yield from part.variables
+    elif isinstance(part, dict):
+        for value in part.values():
+            yield from _variables_in(value)
 
 
 def _deserialize(value: Any) -> Any:

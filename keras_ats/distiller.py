@@ -1,5 +1,6 @@
 """The model that is compiled and fitted: teacher, student and loss joined."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -7,7 +8,7 @@ from keras import ops
 
 from keras_ats import checks
 from keras_ats._keras import additional_losses, get_keras_mask, unscale_loss_for_distribution
-from keras_ats.losses.kd_loss import KDLoss
+from keras_ats.losses.combined_kd import CombinedKD, as_objective
 from keras_ats.losses.label_crossentropy import LabelCrossentropy
 from keras_ats.pair import TeacherStudentPair
 from keras_ats.types import Config, Nested, Tensor
@@ -88,13 +89,16 @@ class Distiller(TeacherStudentPair):
         self._in_evaluation = False
         self._student_loss_tracker = keras.metrics.Mean(name="student_loss")
         self._kd_loss_tracker = keras.metrics.Mean(name="kd_loss")
+        # In a namespace, because Keras refuses new metrics on a model that is built, and every
+        # `compile` may bring other parts.
+        self._part_trackers = SimpleNamespace(by_key={})
 
     def compile(
         self,
         optimizer: str | keras.optimizers.Optimizer = "adam",
         loss: Any = "auto",
-        kd_loss: KDLoss | None = None,
-        kd_weight: float = 0.5,
+        kd_loss: Any = None,
+        kd_weight: Any = 0.5,
         student_weight: float | None = None,
         metrics: Any = None,
         *,
@@ -107,8 +111,10 @@ class Distiller(TeacherStudentPair):
             optimizer: As for Keras. Defaults to `"adam"`.
             loss: The supervised loss, as for Keras, on what the student returns. `"auto"`
                 (default) is the cross-entropy of its logits, for ids, one-hot and soft labels.
-            kd_loss: A loss of `keras_ats.losses`. Required.
-            kd_weight: Weight of `kd_loss`, from 0 to 1. Defaults to 0.5. Kept as a
+            kd_loss: A loss of `keras_ats.losses` or its name. A list of losses combines them on
+                the same logits; a dict gives each output of the models its own. Required.
+            kd_weight: Weight of `kd_loss`, from 0 to 1. Defaults to 0.5. For several losses a list
+                or dict of weights, or their sum, shared evenly. The sum is kept as a
                 `keras.Variable`, `distiller.kd_weight`, for callbacks.
             student_weight: Weight of `loss`, at least 0; None (default) means `1 - kd_weight`.
             metrics: As for Keras; they see what the student returns.
@@ -121,8 +127,13 @@ class Distiller(TeacherStudentPair):
             TypeError: If `kd_loss` is not a distillation loss, or a weight is not a number.
             ValueError: If `kd_loss` is missing or a weight is out of its range.
         """
-        self.kd_loss = _as_kd_loss(kd_loss)
-        self.kd_weight.assign(checks.fraction(kd_weight, "kd_weight"))
+        self.kd_loss, total_weight = as_objective(kd_loss, kd_weight)
+        self.kd_loss.check_outputs(self._output_names)
+        self._part_trackers.by_key = {
+            key: keras.metrics.Mean(name=part_name)
+            for key, part_name in getattr(self.kd_loss, "part_names", {}).items()
+        }
+        self.kd_weight.assign(total_weight)
         self._student_weight_follows = student_weight is None
         if student_weight is not None:
             self._student_weight.assign(
@@ -154,14 +165,7 @@ class Distiller(TeacherStudentPair):
         self._track(self._student_loss_tracker, student_loss, x)
         if not (training or self.evaluate_teacher):
             return total
-        kd_loss = self.kd_loss(
-            student_logits=self._view.to_logits(y_pred),
-            teacher_logits=self._live_teacher(x),
-            labels=y,
-            sample_weight=sample_weight,
-            mask=get_keras_mask(y_pred),
-        )
-        self._track(self._kd_loss_tracker, kd_loss, x)
+        kd_loss = self._compute_kd_loss(x, y, y_pred, sample_weight)
         objective = self.student_weight * total + self.kd_weight * kd_loss
         if regularization is not None:
             # It is within `total`, at the student's weight; its own weight is 1.
@@ -199,8 +203,10 @@ class Distiller(TeacherStudentPair):
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """Metrics that are reported; an evaluation without the teacher has no `kd_loss`."""
-        hidden = self._in_evaluation and not self.evaluate_teacher
-        return [m for m in super().metrics if not (hidden and m is self._kd_loss_tracker)]
+        metrics: list[keras.metrics.Metric] = super().metrics
+        if self._in_evaluation and not self.evaluate_teacher:
+            return [metric for metric in metrics if metric is not self._kd_loss_tracker]
+        return [*metrics, *self._part_trackers.by_key.values()]
 
     @property
     def variables(self) -> list[keras.Variable]:
@@ -211,6 +217,13 @@ class Distiller(TeacherStudentPair):
     def weights(self) -> list[keras.Variable]:
         """As `variables`, without random seeds."""
         return [*super().weights, *self._loss_variables]
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Clears all gradients; called by Keras, on torch only."""
+        super().zero_grad(set_to_none)
+        # torch knows parameters by path, and two learned temperatures have the same one.
+        for variable in self._loss_variables:
+            variable.value.grad = None
 
     def get_compile_config(self) -> Config:
         """Returns what `compile` was called with, with the present weights."""
@@ -238,6 +251,30 @@ class Distiller(TeacherStudentPair):
     def _loss_variables(self) -> list[keras.Variable]:
         return [] if self.kd_loss is None else self.kd_loss.variables
 
+    def _compute_kd_loss(
+        self, x: Nested, y: Nested, y_pred: Nested, sample_weight: Nested
+    ) -> Tensor:
+        arguments = {
+            "student_logits": self._view.to_logits(y_pred),
+            "teacher_logits": self._live_teacher(x),
+            "labels": y,
+            "sample_weight": sample_weight,
+            "mask": keras.tree.map_structure(get_keras_mask, y_pred),
+        }
+        if isinstance(self.kd_loss, CombinedKD):
+            parts = self.kd_loss.compute_parts(**arguments, output_names=self._output_names)
+            for key, tracker in self._part_trackers.by_key.items():
+                self._track(tracker, parts[key], x)
+            kd_loss = self.kd_loss.combine(parts)
+        else:
+            kd_loss = self.kd_loss(**arguments)
+        self._track(self._kd_loss_tracker, kd_loss, x)
+        return kd_loss
+
+    @property
+    def _output_names(self) -> list[str]:
+        return getattr(self.student, "output_names", None) or [self.student.name]
+
     def _track(self, tracker: keras.metrics.Mean, value: Tensor, x: Nested) -> None:
         batch_size = ops.shape(next(leaf for leaf in keras.tree.flatten(x) if leaf is not None))[0]
         tracker.update_state(unscale_loss_for_distribution(value), sample_weight=batch_size)
@@ -249,12 +286,3 @@ class Distiller(TeacherStudentPair):
         if self._loss_on_logits or self.kd_loss.needs_labels:
             ignored = getattr(self.loss, "ignore_class", None)
             checks.labels_in_memory(y, self._student_view.output_shapes, ignored)
-
-
-def _as_kd_loss(value: Any) -> KDLoss:
-    if isinstance(value, KDLoss):
-        return value
-    raise (ValueError if value is None else TypeError)(
-        "`compile` needs a distillation loss of keras_ats.losses. Received: "
-        f"kd_loss={value!r}. Try kd_loss=keras_ats.losses.AsymmetricTemperatureKD(4, 2)."
-    )

@@ -5,19 +5,21 @@ models that people have end in softmax. The view shares all weights with the mod
 it is.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_ats import ops
 from keras_ats._keras import call_arguments, producer
 from keras_ats.types import Nested, Shape, Tensor
 
-_SOFTMAX_NAMES = ("softmax", "log_softmax", "softmax_v2", "log_softmax_v2")
 # At inference these return their input, so what ends in front of them is the model's ending.
 _PASS_THROUGH = (keras.layers.Identity, keras.layers.Dropout)
+_SOFTMAX_OPERATIONS = {"Softmax": "softmax", "LogSoftmax": "log_softmax"}
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class LogitsView:
 
 @dataclass(frozen=True)
 class _Ending:
+    """Where the logits are, and what the model makes of them: None if it returns them as such."""
+
     logits: keras.KerasTensor
     activation: keras.layers.Layer | None
 
@@ -65,6 +69,9 @@ def logits_view(model: keras.Model, from_logits: bool | None, role: str) -> Logi
     Raises:
         ValueError: If the model's ending is not known to be logits or softmax.
     """
+    # A subclassed model may say so itself.
+    if from_logits is None and getattr(model, "returns_logits", None) is not None:
+        from_logits = model.returns_logits
     if from_logits is True:
         return LogitsView(model, _same, _same)
     if getattr(model, "outputs", None) is None:
@@ -72,29 +79,51 @@ def logits_view(model: keras.Model, from_logits: bool | None, role: str) -> Logi
             raise ValueError(
                 f"The {role} '{model.name}' is a subclassed model, so whether it returns logits "
                 f"cannot be read off its graph. Pass {role}_from_logits=True if it returns logits "
-                f"(best), or {role}_from_logits=False if it ends in softmax."
+                f"(best), or {role}_from_logits=False if it ends in softmax; or give its class an "
+                "attribute `returns_logits`."
             )
         return _from_probabilities(model)
+    outputs = _graph_outputs(model)
     try:
-        endings = keras.tree.map_structure(_ending, _graph_outputs(model))
+        endings = keras.tree.map_structure(_ending, outputs)
     except _UnknownEndingError as error:
         if from_logits is False:
             return _from_probabilities(model)
         raise ValueError(
             f"The {role} '{model.name}' ends in {error}. Expected: a linear layer (logits) or a "
-            f"softmax over the last axis. Pass {role}_from_logits=True if these are logits, or "
-            f"give the model an ending of that kind."
+            f"softmax over the last axis. Pass {role}_from_logits=True if these are logits, "
+            f"{role}_from_logits=False if they are probabilities, or give the model an ending of "
+            "that kind."
         ) from None
-    if all(ending.activation is None for ending in keras.tree.flatten(endings)):
-        return LogitsView(model, _same, _same)
+    if any(ending.activation is not None for ending in keras.tree.flatten(endings)):
+        return _at_endings(model, endings, outputs)
+    if from_logits is False:
+        raise ValueError(
+            f"The {role} '{model.name}' ends in a linear layer, which gives logits. Received: "
+            f"{role}_from_logits=False, which says probabilities. Leave it out."
+        )
+    return LogitsView(model, _same, _same)
+
+
+def _at_endings(model: keras.Model, endings: Any, outputs: Nested) -> LogitsView:
+    def activate(ending: _Ending, output: keras.KerasTensor, logits: Tensor) -> Tensor:
+        if ending.activation is None:
+            return logits
+        probabilities = ending.activation(logits)
+        if keras.backend.standardize_dtype(probabilities.dtype) == output.dtype:
+            return probabilities
+        # A linear layer of another precision may follow the softmax. Cast by a layer, not by
+        # `ops.cast`, which would lose the Keras mask.
+        return keras.layers.Activation("linear", dtype=output.dtype)(probabilities)
+
     return LogitsView(
         keras.Model(
             _graph_inputs(model),
             keras.tree.map_structure(lambda ending: ending.logits, endings),
-            name=f"{model.name}_logits",
+            name=f"{model.name}_keras_ats_logits",
         ),
         _same,
-        lambda logits: keras.tree.map_structure(_activate, endings, logits),
+        lambda logits: keras.tree.map_structure(activate, endings, outputs, logits),
     )
 
 
@@ -108,10 +137,6 @@ def _from_probabilities(model: keras.Model) -> LogitsView:
 
 def _same(outputs: Nested) -> Nested:
     return outputs
-
-
-def _activate(ending: _Ending, logits: Tensor) -> Tensor:
-    return logits if ending.activation is None else ending.activation(logits)
 
 
 def _graph_inputs(model: keras.Model) -> Nested:
@@ -129,22 +154,22 @@ def _ending(tensor: keras.KerasTensor) -> _Ending:
     operation = node.operation
     if isinstance(operation, keras.Model):
         return _nested_ending(tensor, operation, node)
-    if isinstance(operation, _PASS_THROUGH) or _is_linear_activation(operation):
-        before = _ending(node.input_tensors[0])
+    # What a wrapper wraps decides; any other layer is its own owner.
+    wrapped = isinstance(operation, keras.layers.TimeDistributed)
+    owner = operation.layer if wrapped else operation
+    inputs = node.input_tensors[0]
+    kind = _kind(owner, tuple(tensor.shape[1:] if wrapped else tensor.shape))
+    if kind == "same" and getattr(operation, "activity_regularizer", None) is None:
+        before = _ending(inputs)
         return before if before.activation is not None else _Ending(tensor, None)
-    time_distributed = isinstance(operation, keras.layers.TimeDistributed)
-    owner = operation.layer if time_distributed else operation
-    if _is_softmax_operation(operation, rank=len(tensor.shape)):
-        return _Ending(node.input_tensors[0], _activation_layer(operation))
-    activation = getattr(owner, "activation", _MISSING)
-    if activation is _MISSING or isinstance(operation, keras.layers.Activation):
-        raise _UnknownEndingError(_describe(operation))
-    if _name(activation) == "linear":
+    if kind == "linear":
         return _Ending(tensor, None)
-    if _name(activation) in _SOFTMAX_NAMES or isinstance(activation, keras.layers.Softmax):
-        (inputs, *_), _ = call_arguments(node)
-        logits = _WithoutActivation(operation, owner)(inputs)
-        return _Ending(logits, keras.layers.Activation(activation, dtype=owner.dtype_policy))
+    if kind in ("softmax", "log_softmax"):
+        if isinstance(operation, keras.layers.Layer):
+            inputs = _WithoutActivation(operation, owner, kind)(inputs)
+        # A fresh layer: Keras's Softmax layer reads a Keras mask as a mask over classes.
+        policy = getattr(owner, "dtype_policy", None)
+        return _Ending(inputs, keras.layers.Activation(kind, dtype=policy))
     raise _UnknownEndingError(_describe(operation))
 
 
@@ -155,69 +180,90 @@ def _nested_ending(tensor: keras.KerasTensor, inner: keras.Model, node: Any) -> 
     ending = _ending(inner.outputs[index])
     if ending.activation is None:
         return _Ending(tensor, None)
-    view = keras.Model(_graph_inputs(inner), ending.logits, name=f"{inner.name}_logits")
+    view = keras.Model(_graph_inputs(inner), ending.logits, name=f"{inner.name}_keras_ats_logits")
     args, kwargs = call_arguments(node)
     return _Ending(view(*args, **kwargs), ending.activation)
 
 
-_MISSING = object()
+def _kind(operation: Any, shape: Shape) -> str:
+    """What an operation does last: softmax, log_softmax, linear; "same" if it changes nothing."""
+    # A class with a `call` of its own may do anything after its activation, or never call it.
+    if not type(operation).call.__module__.startswith("keras."):
+        return "unknown"
+    if isinstance(operation, _PASS_THROUGH):
+        return "same"
+    # The layer `Softmax` and the operations behind `ops.softmax` and `ops.log_softmax`.
+    if type(operation).__name__ in _SOFTMAX_OPERATIONS:
+        last = operation.axis in (-1, len(shape) - 1)
+        return _SOFTMAX_OPERATIONS[type(operation).__name__] if last else "unknown"
+    # The activation of a recurrent layer is within its loop, not at its end.
+    if not hasattr(operation, "activation") or isinstance(operation, keras.layers.RNN):
+        return "unknown"
+    kind = _kind_of_function(operation.activation, shape)
+    return "same" if kind == "linear" and isinstance(operation, keras.layers.Activation) else kind
 
 
-def _is_linear_activation(operation: Any) -> bool:
-    return (
-        isinstance(operation, keras.layers.Activation) and _name(operation.activation) == "linear"
+def _kind_of_function(activation: Any, shape: Shape) -> str:
+    for kind in ("linear", "softmax", "log_softmax"):
+        if keras.activations.get(activation) is getattr(keras.activations, kind):
+            return kind
+    # Softmax has many names (`tf.nn.softmax_v2`, a lambda, a layer) and other functions have its
+    # name, so what is not Keras's own is tried out.
+    sizes = [size or index + 2 for index, size in enumerate(shape)]
+    logits = 3 * np.sin(np.arange(math.prod(sizes), dtype="float32")).reshape(sizes)
+    log_p = logits - np.log(np.sum(np.exp(logits), axis=-1, keepdims=True))
+    try:
+        with keras.StatelessScope():
+            result = activation(keras.ops.convert_to_tensor(logits))
+        result = keras.ops.convert_to_numpy(result)
+    except Exception:  # It is the user's code: whatever it raises, it is not known.
+        return "unknown"
+    tried = {"linear": logits, "softmax": np.exp(log_p), "log_softmax": log_p}
+    return next(
+        (
+            kind
+            for kind, expected in tried.items()
+            if result.shape == expected.shape and np.allclose(result, expected, atol=1e-5)
+        ),
+        "unknown",
     )
 
 
-def _is_softmax_operation(operation: Any, rank: int) -> bool:
-    if isinstance(operation, keras.layers.Activation):
-        return _name(operation.activation) in _SOFTMAX_NAMES
-    # The layer `Softmax` and the operations behind `ops.softmax` and `ops.log_softmax`.
-    if type(operation).__name__ in ("Softmax", "LogSoftmax"):
-        return operation.axis in (-1, rank - 1)
-    return False
-
-
-def _activation_layer(operation: Any) -> keras.layers.Layer:
-    if isinstance(operation, keras.layers.Activation):
-        return operation
-    name = "log_softmax" if type(operation).__name__ == "LogSoftmax" else "softmax"
-    # A fresh layer: Keras's Softmax layer reads a Keras mask as a mask over classes.
-    return keras.layers.Activation(name, dtype=getattr(operation, "dtype_policy", None))
-
-
-def _name(activation: Any) -> str:
-    return "linear" if activation is None else getattr(activation, "__name__", "")
-
-
 def _describe(operation: Any) -> str:
-    activation = getattr(operation, "activation", None)
     kind = f"{type(operation).__name__} '{operation.name}'"
-    return kind if activation is None else f"{kind} with activation '{_name(activation)}'"
+    activation = getattr(operation, "activation", None)
+    if activation is None:
+        return kind
+    return f"{kind} with activation '{getattr(activation, '__name__', activation)}'"
 
 
 class _WithoutActivation(keras.layers.Layer):
     """Calls a layer of the user's as if it had no activation."""
 
-    def __init__(self, layer: keras.layers.Layer, owner: keras.layers.Layer) -> None:
-        super().__init__(name=f"{layer.name}_logits", dtype=layer.dtype_policy)
+    def __init__(self, layer: keras.layers.Layer, owner: keras.layers.Layer, kind: str) -> None:
+        super().__init__(name=f"{layer.name}_keras_ats_logits", dtype=layer.dtype_policy)
+        self.activation = getattr(keras.activations, kind)
         self.layer = layer
         self.owner = owner
         self.supports_masking = True
 
     def call(self, inputs: Tensor) -> Tensor:
-        # Taken off only for the length of this call, which keeps every other property of the
-        # layer (quantisation, LoRA, precision) without knowing of it.
         layer, owner = self.layer, self.owner
-        activation, regularizer = owner.activation, layer.activity_regularizer
-        owner.activation, layer.activity_regularizer = keras.activations.linear, None
-        try:
-            logits = layer(inputs)
-        finally:
-            owner.activation, layer.activity_regularizer = activation, regularizer
+        regularizer = layer.activity_regularizer
+        if isinstance(owner, (keras.layers.Activation, keras.layers.Softmax)):
+            logits = inputs
+        else:
+            # Taken off only for the length of this call, which keeps every other property of the
+            # layer (quantisation, LoRA, precision) without knowing of it.
+            activation = owner.activation
+            owner.activation = layer.activity_regularizer = None
+            try:
+                logits = layer(inputs)
+            finally:
+                owner.activation, layer.activity_regularizer = activation, regularizer
         if regularizer is not None:
-            batch_size = keras.ops.cast(keras.ops.shape(logits)[0], "float32")
-            layer.add_loss(regularizer(activation(logits)) / batch_size)
+            loss = regularizer(self.activation(logits))
+            layer.add_loss(loss / keras.ops.cast(keras.ops.shape(logits)[0], loss.dtype))
         return logits
 
     def compute_output_shape(self, input_shape: Any) -> Any:

@@ -157,6 +157,11 @@ class _Batches(keras.utils.PyDataset):
         return tuple(array[part] for array in self.arrays)
 
 
+def outputs(model, x):
+    """What the model predicts, without the seconds that compiling `predict` takes."""
+    return keras.ops.convert_to_numpy(model(x, training=False))
+
+
 def numpy_weights(model):
     """Every variable of a model, seeds included, as NumPy."""
     return [keras.ops.convert_to_numpy(variable) for variable in model.variables]

@@ -1,5 +1,7 @@
 """Adjustments: what the teacher should have said, given the label."""
 
 from keras_ats.adjustments.adjustment import Adjustment as Adjustment
+from keras_ats.adjustments.smooth import Smooth as Smooth
+from keras_ats.adjustments.swap import Swap as Swap
 
-__all__ = ["Adjustment"]
+__all__ = ["Adjustment", "Smooth", "Swap"]

@@ -3,15 +3,43 @@
 from keras_ats.losses.asymmetric_temperature_kd import (
     AsymmetricTemperatureKD as AsymmetricTemperatureKD,
 )
+from keras_ats.losses.bernoulli_kd import BernoulliKD as BernoulliKD
+from keras_ats.losses.combined_kd import CombinedKD as CombinedKD
+from keras_ats.losses.curriculum_temperature_kd import (
+    CurriculumTemperatureKD as CurriculumTemperatureKD,
+)
+from keras_ats.losses.decoupled_kd import DecoupledKD as DecoupledKD
+from keras_ats.losses.dist import DIST as DIST
+from keras_ats.losses.dynamic_temperature_kd import DynamicTemperatureKD as DynamicTemperatureKD
 from keras_ats.losses.kd_loss import KDLoss as KDLoss
 from keras_ats.losses.label_crossentropy import LabelCrossentropy as LabelCrossentropy
+from keras_ats.losses.label_smoothing import LabelSmoothing as LabelSmoothing
+from keras_ats.losses.logit_mse import LogitMSE as LogitMSE
+from keras_ats.losses.lookup import get as get
+from keras_ats.losses.normalized_kd import NormalizedKD as NormalizedKD
+from keras_ats.losses.refined_logit_kd import RefinedLogitKD as RefinedLogitKD
+from keras_ats.losses.relation_kd import RelationKD as RelationKD
 from keras_ats.losses.soft_target_kd import SoftTargetKD as SoftTargetKD
 from keras_ats.losses.temperature_kd import TemperatureKD as TemperatureKD
+from keras_ats.losses.transformed_teacher_kd import TransformedTeacherKD as TransformedTeacherKD
 
 __all__ = [
+    "DIST",
     "AsymmetricTemperatureKD",
+    "BernoulliKD",
+    "CombinedKD",
+    "CurriculumTemperatureKD",
+    "DecoupledKD",
+    "DynamicTemperatureKD",
     "KDLoss",
     "LabelCrossentropy",
+    "LabelSmoothing",
+    "LogitMSE",
+    "NormalizedKD",
+    "RefinedLogitKD",
+    "RelationKD",
     "SoftTargetKD",
     "TemperatureKD",
+    "TransformedTeacherKD",
+    "get",
 ]

@@ -1,5 +1,6 @@
 """The base class of distillation losses: all that is not arithmetic, once."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -8,6 +9,7 @@ from keras import ops
 from keras_ats import checks
 from keras_ats._keras import get_keras_mask, reduce_weighted_values
 from keras_ats.configurable import Configurable
+from keras_ats.naming import snake_case
 from keras_ats.ops.standardize import standardized_logits
 from keras_ats.types import Config, Tensor
 
@@ -29,6 +31,7 @@ class KDLoss(Configurable, keras.losses.Loss):
 
     Attributes:
         needs_labels: Whether the loss cannot be computed without labels.
+        min_classes: Fewest classes that the loss is defined for. Defaults to 2.
 
     Example:
 
@@ -42,6 +45,7 @@ class KDLoss(Configurable, keras.losses.Loss):
     """
 
     needs_labels: bool = False
+    min_classes: int = 2
 
     def __init__(
         self,
@@ -51,7 +55,10 @@ class KDLoss(Configurable, keras.losses.Loss):
         name: str | None = None,
     ) -> None:
         # Always float32: a loss in the models' half precision would round away what it teaches.
-        super().__init__(name=name, reduction=reduction, dtype="float32")
+        # The name is the same in every run, since logs go by it; Keras would count instances.
+        super().__init__(
+            name=name or snake_case(type(self).__name__), reduction=reduction, dtype="float32"
+        )
         self.standardize = standardize
 
     def __call__(
@@ -83,7 +90,9 @@ class KDLoss(Configurable, keras.losses.Loss):
             mask = get_keras_mask(student_logits)
         student_logits = ops.cast(ops.convert_to_tensor(student_logits), "float32")
         teacher_logits = ops.cast(ops.convert_to_tensor(teacher_logits), "float32")
-        checks.same_classes(student_logits, teacher_logits)
+        # A single logit has no standard deviation over classes.
+        min_classes = max(self.min_classes, 2) if self.standardize else self.min_classes
+        checks.same_classes(student_logits, teacher_logits, min_classes)
         if labels is None and self.needs_labels:
             raise ValueError(
                 f"{type(self).__name__} needs labels. Received: labels=None. Pass the class ids or "
@@ -122,6 +131,15 @@ class KDLoss(Configurable, keras.losses.Loss):
             float32 tensor of shape `(...,)`.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `call`.")
+
+    def check_outputs(self, names: Sequence[str]) -> None:
+        """Raises if the loss does not fit a student with these outputs."""
+        if len(names) > 1:
+            raise ValueError(
+                f"The student has several outputs, {list(names)}; `kd_loss` must say which one it "
+                f"is for. Received: kd_loss={type(self).__name__}. Pass a dict such as "
+                f"{{'{names[0]}': keras_ats.losses.AsymmetricTemperatureKD(4, 2)}}."
+            )
 
     def get_config(self) -> Config:
         """Returns the constructor's arguments, with the present values of variables."""

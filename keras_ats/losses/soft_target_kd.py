@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from keras_ats import ops
-from keras_ats.adjustments.adjustment import Adjustment
+from keras_ats.adjustments.adjustment import Adjustment, as_adjustment
 from keras_ats.checks import one_of, positive_number
 from keras_ats.configurable import serialize
 from keras_ats.losses.kd_loss import KDLoss
@@ -88,7 +88,7 @@ class SoftTargetKD(KDLoss):
                 positive_number(student_temperature, "student_temperature"), "student_temperature"
             )
         )
-        self.adjustment = _as_adjustment(adjustment)
+        self.adjustment = as_adjustment(adjustment)
         self.divergence = one_of(divergence, "divergence", tuple(_DIVERGENCES))
         self.scale_by_squared_temperature = scale_by_squared_temperature
         self.needs_labels = self.temperature_rule.needs_labels or adjustment is not None
@@ -102,14 +102,16 @@ class SoftTargetKD(KDLoss):
     ) -> Tensor:
         """Returns the loss of each position, shape `(...,)`."""
         if self.adjustment is not None:
-            teacher_logits = self.adjustment(teacher_logits, labels)
+            teacher_logits = self.adjustment.adjust_logits(teacher_logits, labels)
         temperature = self.temperature_rule(teacher_logits, student_logits, labels, mask)
         student_temperature = (
             temperature if self.student_temperature is None else self.student_temperature.value
         )
+        targets = ops.temperature_log_softmax(teacher_logits, temperature)
+        if self.adjustment is not None:
+            targets = self.adjustment.adjust_targets(targets, teacher_logits, labels)
         values = _DIVERGENCES[self.divergence](
-            ops.temperature_log_softmax(teacher_logits, temperature),
-            ops.temperature_log_softmax(student_logits, student_temperature),
+            targets, ops.temperature_log_softmax(student_logits, student_temperature)
         )
         if self.scale_by_squared_temperature:
             values *= _per_position(student_temperature) ** 2
@@ -130,12 +132,3 @@ class SoftTargetKD(KDLoss):
 def _per_position(temperature: Tensor) -> Tensor:
     """Drops the class axis of a per-sample temperature `(..., 1)`; a scalar stays as it is."""
     return temperature if len(temperature.shape) == 0 else keras.ops.squeeze(temperature, axis=-1)
-
-
-def _as_adjustment(value: Any) -> Adjustment | None:
-    if value is None or isinstance(value, Adjustment):
-        return value
-    raise TypeError(
-        "`adjustment` must be an instance of keras_ats.adjustments.Adjustment or None. "
-        f"Received: {value!r}."
-    )

@@ -1,10 +1,20 @@
 """Pure tensor functions: classes on the last axis, any leading axes, float32 inside, unreduced."""
 
+from keras_ats.ops.batch import batch_mean as batch_mean
+from keras_ats.ops.class_groups import (
+    correct_wrong_log_softmax as correct_wrong_log_softmax,
+)
+from keras_ats.ops.class_groups import weighted_log_softmax as weighted_log_softmax
+from keras_ats.ops.class_groups import wrong_class_log_softmax as wrong_class_log_softmax
+from keras_ats.ops.correlation import pearson_correlation as pearson_correlation
+from keras_ats.ops.divergences import bernoulli_kl_divergence as bernoulli_kl_divergence
 from keras_ats.ops.divergences import cross_entropy as cross_entropy
 from keras_ats.ops.divergences import kl_divergence as kl_divergence
 from keras_ats.ops.divergences import reverse_kl_divergence as reverse_kl_divergence
 from keras_ats.ops.labels import are_class_ids as are_class_ids
 from keras_ats.ops.labels import label_distribution as label_distribution
+from keras_ats.ops.labels import label_indicator as label_indicator
+from keras_ats.ops.labels import top_class_indicator as top_class_indicator
 from keras_ats.ops.probabilities import (
     centered_log_probabilities as centered_log_probabilities,
 )
@@ -26,7 +36,10 @@ __all__ = [
     "asymmetric_log_softmax",
     "asymmetric_softmax",
     "asymmetric_temperature",
+    "batch_mean",
+    "bernoulli_kl_divergence",
     "centered_log_probabilities",
+    "correct_wrong_log_softmax",
     "cross_entropy",
     "decompose_kd",
     "derived_average",
@@ -34,8 +47,13 @@ __all__ = [
     "inherent_variance",
     "kl_divergence",
     "label_distribution",
+    "label_indicator",
+    "pearson_correlation",
     "reverse_kl_divergence",
     "standardized_logits",
     "temperature_log_softmax",
     "temperature_softmax",
+    "top_class_indicator",
+    "weighted_log_softmax",
+    "wrong_class_log_softmax",
 ]

@@ -67,3 +67,30 @@ def reverse_kl_divergence(target_log_probabilities: Tensor, log_probabilities: T
     ```
     """
     return kl_divergence(log_probabilities, target_log_probabilities)
+
+
+def bernoulli_kl_divergence(target_logits: Tensor, logits: Tensor) -> Tensor:
+    r"""Divergence between yes-or-no answers, one per class, summed over classes, in nats.
+
+    $$\sum_c p_c \log \frac{p_c}{q_c} + (1 - p_c) \log \frac{1 - p_c}{1 - q_c}, \quad
+    p = \sigma(f), \; q = \sigma(z)$$
+
+    for sigmoid heads, whose classes do not exclude each other.
+
+    Args:
+        target_logits: $f$, shape `(..., C)`; any number of classes, one included.
+        logits: $z$, shape `(..., C)`.
+
+    Returns:
+        Tensor of shape `(...,)`.
+
+    Example:
+
+    ```python
+    keras_ats.ops.bernoulli_kl_divergence(np.array([[2.0, 0.0]]), np.array([[2.0, 0.0]]))  # [0]
+    ```
+    """
+    yes = ops.sigmoid(target_logits) * (ops.log_sigmoid(target_logits) - ops.log_sigmoid(logits))
+    # `1 - sigmoid(f)` has no digits left for a sure teacher; `sigmoid(-f)` has them all.
+    no = ops.sigmoid(-target_logits) * (ops.log_sigmoid(-target_logits) - ops.log_sigmoid(-logits))
+    return ops.sum(yes + no, axis=-1)

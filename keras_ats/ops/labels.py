@@ -41,6 +41,46 @@ def label_distribution(labels: Tensor, logits: Tensor) -> Tensor:
     return ops.cast(labels, "float32")
 
 
+def label_indicator(labels: Tensor, logits: Tensor) -> Tensor:
+    """Which class is the label, as True and False.
+
+    Args:
+        labels: Labels in any form of `label_distribution`; of a soft row the first largest entry.
+        logits: Tensor of shape `(..., C)`; only its shape is used.
+
+    Returns:
+        Bool tensor of shape `(..., C)`, one True per row, none for an id out of range.
+
+    Example:
+
+    ```python
+    keras_ats.ops.label_indicator([1], np.zeros((1, 3)))  # [[False, True, False]]
+    ```
+    """
+    distribution = label_distribution(labels, logits)
+    return ops.logical_and(top_class_indicator(distribution), distribution > 0)
+
+
+def top_class_indicator(values: Tensor) -> Tensor:
+    """Which class has the largest value, as True and False; the first of equal ones.
+
+    Args:
+        values: Tensor of shape `(..., C)`.
+
+    Returns:
+        Bool tensor of shape `(..., C)`, one True per row.
+
+    Example:
+
+    ```python
+    keras_ats.ops.top_class_indicator(np.array([[0.0, 5.0, 5.0]]))  # [[False, True, False]]
+    ```
+    """
+    top = ops.argmax(values, axis=-1, keepdims=True)
+    classes = ops.arange(values.shape[-1], dtype="int32")
+    return ops.cast(top, "int32") == classes
+
+
 def are_class_ids(labels: Tensor, logits: Tensor) -> bool:
     """Whether `labels` are ids for `logits`, decided by shape alone.
 

@@ -1,0 +1,67 @@
+"""Where the teacher is wrong, teach the smoothed label instead."""
+
+import math
+
+import keras
+
+from keras_ats import ops
+from keras_ats.adjustments.adjustment import Adjustment
+from keras_ats.checks import positive_number
+from keras_ats.types import Config, Tensor
+
+
+@keras.saving.register_keras_serializable(package="keras_ats")
+class Smooth(Adjustment):
+    r"""Logits Adjustment by label smoothing (LSR): a wrong teacher is not listened to.
+
+    Where the teacher's top class is not the label, the soft targets become
+
+    $$p_c = \epsilon \text{ if } c = y \text{ else } (1 - \epsilon) / (C - 1)$$
+
+    whatever the temperature; elsewhere they stay. Ties, soft labels and ignored labels are as for
+    `Swap`.
+
+    Args:
+        correct_probability: $\epsilon$, above 0 and below 1. Defaults to 0.9, the default of the
+            only public code; the paper's own constant could not be found.
+
+    Raises:
+        ValueError: If `correct_probability` is not above 0 and below 1.
+
+    Example:
+
+    ```python
+    loss = keras_ats.losses.TemperatureKD(4.0, adjustment=keras_ats.adjustments.Smooth(0.9))
+    ```
+
+    Reference: Wen, Lai, Qian, Neurocomputing 454, 2021, arXiv 1911.07471; targets agree with those
+    of KD_Lib, a third party's code.
+    """
+
+    def __init__(self, correct_probability: float = 0.9) -> None:
+        self.correct_probability = positive_number(correct_probability, "correct_probability")
+        if correct_probability >= 1:
+            raise ValueError(
+                "`correct_probability` must be above 0 and below 1. Received: "
+                f"correct_probability={correct_probability!r}. Try 0.9."
+            )
+
+    def adjust_targets(
+        self, log_probabilities: Tensor, teacher_logits: Tensor, labels: Tensor
+    ) -> Tensor:
+        """Returns the log-targets, smoothed labels where the teacher is wrong, `(..., C)`."""
+        label = ops.label_indicator(labels, teacher_logits)
+        others = (1.0 - self.correct_probability) / (teacher_logits.shape[-1] - 1)
+        smoothed = keras.ops.where(label, math.log(self.correct_probability), math.log(others))
+        wrong = keras.ops.any(
+            keras.ops.logical_and(
+                label, keras.ops.logical_not(ops.top_class_indicator(teacher_logits))
+            ),
+            axis=-1,
+            keepdims=True,
+        )
+        return keras.ops.where(wrong, smoothed, log_probabilities)
+
+    def get_config(self) -> Config:
+        """Returns the constructor's arguments."""
+        return {"correct_probability": self.correct_probability}

@@ -1,0 +1,83 @@
+"""Transformed Teacher Matching: a temperature on the teacher only (TTM, WTTM)."""
+
+from typing import Any
+
+import keras
+
+from keras_ats import ops
+from keras_ats.adjustments.adjustment import Adjustment
+from keras_ats.configurable import serialize
+from keras_ats.losses.kd_loss import KDLoss
+from keras_ats.losses.soft_target_kd import SoftTargetKD
+from keras_ats.temperatures.constant import Constant
+from keras_ats.types import Config, Tensor
+
+
+@keras.saving.register_keras_serializable(package="keras_ats")
+class TransformedTeacherKD(SoftTargetKD):
+    r"""Matches the student, untempered, with the power-transformed teacher.
+
+    $$L = U^w \; KL\big(\mathrm{softmax}(f / \tau) \,\|\, \mathrm{softmax}(z)\big), \qquad
+    U = \sum_c \mathrm{softmax}(f)_c^{1/\tau}$$
+
+    with $w = 1$ for the weighted form, which gives more weight to samples that the teacher is
+    unsure of, else 0. Without weights this is ATS at equal temperatures, up to the targets'
+    entropy: the natural ablation.
+
+    Args:
+        temperature: $\tau > 0$, dimensionless; the papers' exponent is $1/\tau$. Defaults to 4.
+        weighted: Whether samples are weighted (WTTM). Defaults to False.
+        adjustment: A rule of `keras_ats.adjustments`, or None (default).
+        **kwargs: As for `KDLoss`: `standardize`, `reduction`, `name`.
+
+    Raises:
+        TypeError: If `temperature` is not a number.
+        ValueError: If `temperature` is not finite and above 0.
+
+    Example:
+
+    ```python
+    loss = keras_ats.losses.TransformedTeacherKD(4.0, weighted=True)
+    loss(np.array([[1.0, 0.0]]), np.array([[3.0, 0.0]]))
+    ```
+
+    Reference: Zheng, Yang, "Knowledge Distillation Based on Transformed Teacher Matching", ICLR
+    2024, arXiv 2402.11148; agrees with the authors' code, which adds it to the cross-entropy with
+    a weight of its own (up to 101).
+    """
+
+    def __init__(
+        self,
+        temperature: float = 4.0,
+        *,
+        weighted: bool = False,
+        adjustment: Adjustment | None = None,
+        **kwargs: Any,
+    ) -> None:
+        rule = Constant(temperature)
+        super().__init__(rule, student_temperature=1.0, adjustment=adjustment, **kwargs)
+        self.temperature: keras.Variable = rule.value
+        self.weighted = weighted
+
+    def call(
+        self,
+        student_logits: Tensor,
+        teacher_logits: Tensor,
+        labels: Tensor | None,
+        mask: Tensor | None,
+    ) -> Tensor:
+        """Returns the loss of each position, shape `(...,)`."""
+        values = super().call(student_logits, teacher_logits, labels, mask)
+        if not self.weighted:
+            return values
+        log_powers = ops.temperature_log_softmax(teacher_logits) / self.temperature
+        return values * keras.ops.exp(keras.ops.logsumexp(log_powers, axis=-1))
+
+    def get_config(self) -> Config:
+        """Returns the constructor's arguments, with the present value of the temperature."""
+        return {
+            "temperature": serialize(self.temperature),
+            "weighted": self.weighted,
+            "adjustment": serialize(self.adjustment),
+            **KDLoss.get_config(self),
+        }

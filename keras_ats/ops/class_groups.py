@@ -1,0 +1,114 @@
+"""Softmax by groups of classes: the label against the rest, or some of the classes alone."""
+
+from keras import ops
+
+from keras_ats.ops.labels import label_distribution
+from keras_ats.types import Tensor
+
+# Stands for log 0. Finite, so that 0 * log 0 is 0, as the limit says, and not NaN; below anything
+# that float32 logits give, so that its exponential is 0 exactly.
+_LOG_OF_ZERO = -1e30
+
+
+def weighted_log_softmax(logits: Tensor, weights: Tensor, temperature: Tensor = 1.0) -> Tensor:
+    r"""Log-probabilities in which each class counts with a weight of its own.
+
+    $$\log p_c = \log w_c + f_c / \tau - \log \sum_j w_j \exp(f_j / \tau)$$
+
+    A weight of 0 leaves the class out, before the largest logit is taken: it may be as large as it
+    likes without making the others underflow.
+
+    Args:
+        logits: Float tensor of shape `(..., C)`, any float dtype.
+        weights: At least 0, anything that broadcasts against `logits`. A row may be all 0.
+        temperature: Above 0, a scalar or one value per sample `(..., 1)`. Defaults to 1.
+
+    Returns:
+        float32 tensor of shape `(..., C)`; a huge negative number, whose exponential is 0, for
+        classes that are left out.
+
+    Example:
+
+    ```python
+    keras_ats.ops.weighted_log_softmax([[9.0, 0.0, 0.0]], [0.0, 1.0, 1.0])  # [-1e30, -0.69, -0.69]
+    ```
+    """
+    present, terms = _weighted_terms(_softened(logits, temperature), weights)
+    return ops.where(present, ops.log_softmax(terms, axis=-1), _LOG_OF_ZERO)
+
+
+def wrong_class_log_softmax(logits: Tensor, labels: Tensor, temperature: Tensor = 1.0) -> Tensor:
+    r"""Log-probabilities of the wrong classes alone, as if the label were no class at all.
+
+    $$\log \hat p_c = f_c / \tau - \log \sum_{j \ne y} \exp(f_j / \tau), \quad c \ne y$$
+
+    With a soft label all classes are wrong in part, class $c$ with weight $1 - y_c$.
+
+    Args:
+        logits: Float tensor of shape `(..., C)`, any float dtype.
+        labels: Ids of shape `(...,)` or `(..., 1)`, or rows of shape `(..., C)`.
+        temperature: Above 0, a scalar or one value per sample `(..., 1)`. Defaults to 1.
+
+    Returns:
+        float32 tensor of shape `(..., C)`; a huge negative number, whose exponential is 0, at the
+        label.
+
+    Raises:
+        ValueError: If the labels' shape does not fit the logits'.
+
+    Example:
+
+    ```python
+    keras_ats.ops.wrong_class_log_softmax([[9.0, 0.0, 0.0]], [0])  # [-1e30, -0.69, -0.69]
+    ```
+
+    Reference: Zhao et al., "Decoupled Knowledge Distillation", CVPR 2022, arXiv 2203.08679.
+    """
+    logits = ops.convert_to_tensor(logits)
+    return weighted_log_softmax(logits, 1.0 - label_distribution(labels, logits), temperature)
+
+
+def correct_wrong_log_softmax(logits: Tensor, labels: Tensor, temperature: Tensor = 1.0) -> Tensor:
+    r"""Log-probability of the correct class, and of all the wrong ones together.
+
+    $$\big(\log p_y, \; \log \sum_{c \ne y} p_c\big), \quad p = \mathrm{softmax}(f / \tau)$$
+
+    With a soft label class $c$ is correct with weight $y_c$ and wrong with weight $1 - y_c$.
+
+    Args:
+        logits: Float tensor of shape `(..., C)`, any float dtype.
+        labels: Ids of shape `(...,)` or `(..., 1)`, or rows of shape `(..., C)`.
+        temperature: Above 0, a scalar or one value per sample `(..., 1)`. Defaults to 1.
+
+    Returns:
+        float32 tensor of shape `(..., 2)`.
+
+    Raises:
+        ValueError: If the labels' shape does not fit the logits'.
+
+    Example:
+
+    ```python
+    keras_ats.ops.correct_wrong_log_softmax(np.zeros((1, 4)), [0])  # log of [1/4, 3/4]
+    ```
+
+    Reference: Zhao et al., "Decoupled Knowledge Distillation", CVPR 2022, arXiv 2203.08679.
+    """
+    logits = _softened(logits, temperature)
+    distribution = label_distribution(labels, logits)
+    groups = [_weighted_terms(logits, part)[1] for part in (distribution, 1.0 - distribution)]
+    # A softmax of the groups' totals. `log(1 - p_y)` would have no digits left for a sure teacher.
+    totals = ops.stack([ops.logsumexp(terms, axis=-1) for terms in groups], axis=-1)
+    return ops.log_softmax(totals, axis=-1)
+
+
+def _softened(logits: Tensor, temperature: Tensor) -> Tensor:
+    return ops.cast(logits, "float32") / ops.cast(temperature, "float32")
+
+
+def _weighted_terms(logits: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Which classes count, and the logarithm of each term of the weighted sum."""
+    weights = ops.cast(weights, "float32")
+    present = weights > 0
+    log_weights = ops.log(ops.where(present, weights, 1.0))
+    return present, ops.where(present, logits + log_weights, _LOG_OF_ZERO)
