@@ -117,7 +117,10 @@ def labels_in_memory(labels: Any, shapes: Sequence[Shape], ignored: int | None =
     """
     num_classes = shapes[0][-1] if len(shapes) == 1 else None
     # A single sigmoid unit has no class ids: its labels are 0 and 1.
-    if num_classes in (None, 1) or not are_class_ids(labels, keras.KerasTensor(shapes[0])):
+    if num_classes in (None, 1):
+        return
+    # All samples are looked at, so a batch size that the model was built for says nothing.
+    if not are_class_ids(labels, keras.KerasTensor((None, *shapes[0][1:]))):
         return
     ids = keras.ops.convert_to_numpy(labels)
     ids = ids if ignored is None else ids[ids != ignored]

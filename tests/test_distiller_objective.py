@@ -409,9 +409,7 @@ def test_validation_is_the_plain_students(rng, pair):
     history = distiller.fit(data, validation_data=data, epochs=2, verbose=0).history
     names = {"loss", "student_loss", "accuracy"}
     assert set(history) == {"kd_loss"} | names | {f"val_{name}" for name in names}
-    student.compile(
-        loss=SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
-    )
+    student.compile(loss=SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     plain = student.evaluate(data, return_dict=True, verbose=0)
     close(history["val_loss"][-1], plain["loss"], 1e-6)
     close(history["val_accuracy"][-1], plain["accuracy"], 1e-6)

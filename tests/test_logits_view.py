@@ -5,13 +5,13 @@ import functools
 from collections.abc import Callable
 
 import keras
+import models
 import numpy as np
 import pytest
 from keras import layers
 
 import keras_ats
 from keras_ats.logits_view import logits_view
-from tests import models
 
 FEATURES, CLASSES, STEPS = models.FEATURES, models.CLASSES, 4
 

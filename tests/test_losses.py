@@ -18,9 +18,16 @@ from loss_tester import (
 
 import keras_ats
 from keras_ats.losses import (
+    DIST,
     AsymmetricTemperatureKD,
+    DecoupledKD,
     KDLoss,
     LabelCrossentropy,
+    LabelSmoothing,
+    LogitMSE,
+    NormalizedKD,
+    RefinedLogitKD,
+    RelationKD,
     SoftTargetKD,
     TemperatureKD,
 )
@@ -29,16 +36,22 @@ from keras_ats.temperatures import Asymmetric, Constant, Temperature
 
 @keras.saving.register_keras_serializable(package="tests")
 class Confident(Temperature):
-    """The docstring's example of a rule: softer, the surer the teacher is."""
+    """A rule of a user's own: softer, the surer the teacher is."""
+
+    def __init__(self, strength=3.0):
+        self.strength = self.add_variable(strength, "strength")
 
     def __call__(self, teacher_logits, student_logits, labels, mask=None):
         probabilities = keras_ats.ops.temperature_softmax(teacher_logits)
-        return 1.0 + 3.0 * keras.ops.max(probabilities, axis=-1, keepdims=True)
+        return 1.0 + self.strength * keras.ops.max(probabilities, axis=-1, keepdims=True)
+
+    def get_config(self):
+        return {"strength": float(self.strength.value)}
 
 
 @keras.saving.register_keras_serializable(package="tests")
 class RaiseLabel(keras_ats.adjustments.Adjustment):
-    """The docstring's example of an adjustment."""
+    """An adjustment of a user's own."""
 
     def adjust_logits(self, teacher_logits, labels):
         return teacher_logits + keras_ats.ops.label_distribution(labels, teacher_logits)
@@ -57,6 +70,16 @@ def unscaled_asymmetric_reverse_kl(student, teacher, labels):
     log_p = reference.asymmetric_log_softmax(teacher, labels, 4.0, 2.0)
     values, slopes = reference.soft_target_kd(student, log_p, 3.0, "reverse_kl")
     return values / 9, slopes / 9
+
+
+def logit_mse(student, teacher, labels):
+    difference = student.astype("float64") - teacher
+    return (difference**2).mean(axis=-1), 2 / difference.shape[-1] * difference
+
+
+def smoothed_crossentropy(student, teacher, labels):
+    smoothed = 0.9 * reference.label_distribution(labels, student) + 0.1 / student.shape[-1]
+    return reference.label_crossentropy(smoothed, student)
 
 
 CASES = [
@@ -99,6 +122,16 @@ CASES = [
         unscaled_asymmetric_reverse_kl,
     ),
     LossCase("soft-target-custom-rule", partial(SoftTargetKD, Confident()), confident_kd),
+    LossCase("decoupled", DecoupledKD),
+    LossCase("decoupled-adjusted", partial(DecoupledKD, adjustment=RaiseLabel())),
+    LossCase("normalized", NormalizedKD),
+    LossCase("normalized-adjusted", partial(NormalizedKD, 3.0, adjustment=RaiseLabel())),
+    LossCase("refined", RefinedLogitKD),
+    LossCase("dist", DIST, independent=False),
+    LossCase("relation", RelationKD, independent=False),
+    LossCase("logit-mse", LogitMSE, logit_mse),
+    LossCase("label-smoothing", LabelSmoothing, smoothed_crossentropy),
+    LossCase("label-smoothing-of-the-wrong", partial(LabelSmoothing, spread="wrong")),
 ]
 
 
@@ -209,8 +242,8 @@ class TestSoftTargetKD:
             SoftTargetKD(divergence="mse")
 
     def test_equal_models_have_nothing_to_learn(self):
-        student, _, labels = random_batch()
-        batch = random_batch()._replace(teacher=student)
+        batch = random_batch()
+        batch = batch._replace(teacher=batch.student)
         value, gradient = student_gradient(TemperatureKD(3.0), batch)
         assert value == 0
         assert_close(gradient, 0)
@@ -219,7 +252,7 @@ class TestSoftTargetKD:
 class TestKDLoss:
     def test_the_mask_of_keras_is_found(self):
         """Keras hands a mask on with the tensor it belongs to."""
-        student, teacher, labels = random_batch()
+        student, teacher, _ = random_batch()
         student[1] = -1.0
         masked = keras.layers.Masking(-1.0)(student[None])
         loss = TemperatureKD(3.0)

@@ -1,6 +1,5 @@
 """What the losses of another shape than the engine's promise, beyond their golden values."""
 
-import keras
 import models
 import numpy as np
 import pytest
@@ -41,18 +40,6 @@ def gradient(loss, student, *rest, **kwargs):
 
 
 class TestLabels:
-    @each(WITH_ONE_LABEL)
-    def test_ids_and_one_hot_rows_are_the_same(self, rng, make):
-        student, teacher, ids = batch(rng, 4)
-        by_ids = make()(student, teacher, ids)
-        for labels in (ids[:, None], np.eye(CLASSES)[ids]):
-            np.testing.assert_allclose(make()(student, teacher, labels), by_ids, rtol=1e-6)
-
-    @each(WITH_ONE_LABEL)
-    def test_without_labels_there_is_no_loss(self, rng, make):
-        with pytest.raises(ValueError, match="needs labels"):
-            make()(*batch(rng, 4)[:2])
-
     @pytest.mark.parametrize("name", ["normalized", "refined"])
     def test_a_soft_row_counts_as_its_largest_entry(self, rng, name):
         student, teacher, ids = batch(rng, 4)
@@ -191,7 +178,7 @@ class TestEdges:
         expected += (1 - sure_p) * np.log((1 - sure_p) / (1 - sure_q))
         np.testing.assert_allclose(both(student, teacher, ids), 4 * expected, rtol=1e-4)
 
-    @pytest.mark.parametrize("classes", [2, 3, CLASSES])
+    @pytest.mark.parametrize("classes", [2, CLASSES])
     @each(ALL)
     def test_absurd_logits_have_finite_values_and_gradients(self, rng, make, classes):
         student, teacher, ids = batch(rng, 6, classes=classes)
@@ -206,41 +193,6 @@ class TestEdges:
 
 
 class TestBatches:
-    @each(ALL)
-    def test_masked_positions_count_as_if_they_were_not_there(self, rng, make):
-        student, teacher, ids = batch(rng, 3, 4)
-        mask = rng.random((3, 4)) < 0.6
-        expected, slopes = value_and_gradient(
-            lambda z: make()(z, teacher[mask], ids[mask]), student[mask]
-        )
-        student[~mask], teacher[~mask] = np.nan, np.nan
-        value, all_slopes = value_and_gradient(
-            lambda z: make()(z, teacher, ids, mask=mask), student
-        )
-        assert value == pytest.approx(expected, rel=1e-5)
-        np.testing.assert_allclose(all_slopes[mask], slopes, rtol=1e-4, atol=1e-6)
-        np.testing.assert_array_equal(all_slopes[~mask], 0)
-
-    @each(ALL)
-    def test_no_valid_position_is_no_reason_for_nan(self, rng, make):
-        student, teacher, ids = batch(rng, 4)
-        value, slopes = value_and_gradient(
-            lambda z: make()(z, teacher, ids, mask=np.zeros(4, bool)), student
-        )
-        assert value == 0
-        np.testing.assert_array_equal(slopes, 0)
-
-    @each(ALL)
-    def test_values_of_positions_have_the_loss_as_their_mean(self, rng, make):
-        student, teacher, ids = batch(rng, 2, 3)
-        values = np.asarray(make(reduction="none")(student, teacher, ids))
-        assert values.shape == (2, 3)
-        np.testing.assert_allclose(values.mean(), make()(student, teacher, ids), rtol=1e-5)
-        weights = rng.random((2, 3)).astype("float32")
-        np.testing.assert_allclose(
-            make()(student, teacher, ids, weights), (weights * values).mean(), rtol=1e-5
-        )
-
     @pytest.mark.parametrize(
         ("whole", "depends"),
         [
@@ -264,24 +216,6 @@ class TestBatches:
 
 
 class TestConfiguration:
-    @each(ALL)
-    def test_present_values_survive_saving(self, rng, make):
-        loss, inputs = make(name="mine", reduction="sum"), batch(rng, 4)
-        for variable in loss.variables:
-            variable.assign(0.7)
-        config = keras.saving.serialize_keras_object(loss)
-        copy = keras.saving.deserialize_keras_object(config)
-        assert copy.get_config() == loss.get_config()
-        np.testing.assert_array_equal(copy(*inputs), loss(*inputs))
-
-    @each(ALL)
-    def test_variables_may_change_between_batches(self, rng, make):
-        loss, inputs = make(), batch(rng, 4)
-        before = float(loss(*inputs))
-        for variable in loss.variables:
-            variable.assign(0.5 * variable.value)
-        assert not loss.variables or float(loss(*inputs)) != pytest.approx(before, rel=1e-3)
-
     @pytest.mark.parametrize(
         ("make", "argument"),
         [

@@ -163,6 +163,8 @@ class KDLoss(Configurable, keras.losses.Loss):
                 sample_weight = ops.expand_dims(sample_weight, -1)
             if 0 < len(values.shape) == len(sample_weight.shape):
                 sample_weight = ops.broadcast_to(sample_weight, ops.shape(values))
+            # On torch, Keras multiplies a mask into the weights in place: into the caller's, that is.
+            sample_weight = ops.copy(sample_weight)
         return reduce_weighted_values(
             values,
             sample_weight=sample_weight,

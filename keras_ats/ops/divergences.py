@@ -82,7 +82,7 @@ def bernoulli_kl_divergence(target_logits: Tensor, logits: Tensor) -> Tensor:
         logits: $z$, shape `(..., C)`.
 
     Returns:
-        Tensor of shape `(...,)`.
+        float32 tensor of shape `(...,)`.
 
     Example:
 
@@ -90,6 +90,7 @@ def bernoulli_kl_divergence(target_logits: Tensor, logits: Tensor) -> Tensor:
     keras_ats.ops.bernoulli_kl_divergence(np.array([[2.0, 0.0]]), np.array([[2.0, 0.0]]))  # [0]
     ```
     """
+    target_logits, logits = ops.cast(target_logits, "float32"), ops.cast(logits, "float32")
     yes = ops.sigmoid(target_logits) * (ops.log_sigmoid(target_logits) - ops.log_sigmoid(logits))
     # `1 - sigmoid(f)` has no digits left for a sure teacher; `sigmoid(-f)` has them all.
     no = ops.sigmoid(-target_logits) * (ops.log_sigmoid(-target_logits) - ops.log_sigmoid(-logits))

@@ -1,0 +1,89 @@
+"""Every temperature rule with every adjustment, standardised or not, on every form of labels."""
+
+import itertools
+
+import keras
+import models
+import numpy as np
+import pytest
+
+import keras_ats
+from keras_ats import adjustments, temperatures
+from keras_ats.losses import SoftTargetKD
+
+RULES = {
+    "constant": lambda: temperatures.Constant(3.0),
+    "asymmetric": lambda: temperatures.Asymmetric(4.0, 2.0),
+    "focal": lambda: temperatures.FocalWeighted(3.0),
+    "confidence": lambda: temperatures.ConfidenceWeighted(3.0),
+    "learned": lambda: temperatures.Learned(),
+    "asymmetric-focal": lambda: temperatures.Product(
+        temperatures.Asymmetric(4.0, 2.0), temperatures.FocalWeighted(1.0, 0.3, minimum=0.5)
+    ),
+}
+ADJUSTMENTS = {"none": lambda: None, "swap": adjustments.Swap, "smooth": adjustments.Smooth}
+
+
+def samples(rng):
+    return *models.features(rng, 8), models.sequential(6), models.sequential(4)
+
+
+def pixels(rng):
+    return *models.images(rng, 8), models.dense_conv(4), models.dense_conv(2)
+
+
+def tokens(rng):
+    return *models.sentences(rng, 8), models.tokens(4), models.tokens(3)
+
+
+@pytest.mark.parametrize("data", [samples, pixels, tokens])
+@pytest.mark.parametrize("standardize", [False, True], ids=["raw", "standardised"])
+@pytest.mark.parametrize("adjustment", ADJUSTMENTS)
+@pytest.mark.parametrize("rule", RULES)
+def test_trains_saves_and_loads(rule, adjustment, standardize, data, rng, tmp_path):
+    x, ids, teacher, student = data(rng)
+    one_hot = np.eye(models.CLASSES, dtype="float32")[ids]
+    forms = {"ids": ids, "one-hot": one_hot, "soft": 0.9 * one_hot + 0.1 / models.CLASSES}
+    rule = RULES[rule]()
+    loss = SoftTargetKD(
+        rule,
+        student_temperature=1.0 if rule.per_class else None,
+        adjustment=ADJUSTMENTS[adjustment](),
+        standardize=standardize,
+    )
+    distiller = keras_ats.Distiller(teacher, student)
+    distiller.compile("sgd", kd_loss=loss, evaluate_teacher=True, run_eagerly=True)
+
+    for y in forms.values():
+        logs = distiller.fit(x, y, batch_size=4, verbose=0).history
+        assert np.isfinite(logs["kd_loss"][0])
+        assert logs["kd_loss"][0] > 0
+    distiller.save(tmp_path / "distiller.keras")
+    loaded = keras.saving.load_model(tmp_path / "distiller.keras")
+    losses = {
+        name: [
+            model.evaluate(x, y, verbose=0, return_dict=True)["kd_loss"]
+            for name, y in forms.items()
+        ]
+        for name, model in (("saved", distiller), ("loaded", loaded))
+    }
+    np.testing.assert_allclose(losses["loaded"], losses["saved"], rtol=1e-6)
+    # Ids and one-hot rows are the same labels.
+    np.testing.assert_allclose(losses["saved"][0], losses["saved"][1], rtol=1e-6)
+
+
+def test_every_combination_is_a_different_loss(rng):
+    student, teacher = rng.normal(0, 3, (2, 8, 5)).astype("float32")
+    labels = rng.integers(0, 5, 8)
+    values = {}
+    for rule, adjustment, standardize in itertools.product(RULES, ADJUSTMENTS, [False, True]):
+        part = RULES[rule]()
+        loss = SoftTargetKD(
+            part,
+            student_temperature=1.0 if part.per_class else None,
+            adjustment=ADJUSTMENTS[adjustment](),
+            standardize=standardize,
+        )
+        value = keras.ops.convert_to_numpy(loss(student, teacher, labels))
+        values[rule, adjustment, standardize] = round(float(value), 6)
+    assert len(set(values.values())) == len(values)

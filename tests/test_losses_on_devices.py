@@ -1,0 +1,111 @@
+"""A loss on a batch spread over devices is the loss on one device, or says that it is not."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_ats import adjustments, losses, temperatures
+
+CLASSES = 6
+INDEPENDENT = {
+    "temperature": lambda: losses.TemperatureKD(3.0),
+    "asymmetric": lambda: losses.AsymmetricTemperatureKD(4, 2),
+    "swapped": lambda: losses.TemperatureKD(3.0, adjustment=adjustments.Swap()),
+    "smoothed": lambda: losses.TemperatureKD(3.0, adjustment=adjustments.Smooth()),
+    "standardised": lambda: losses.TemperatureKD(3.0, standardize=True),
+    # Their mean over the batch is taken over all devices.
+    "focal": lambda: losses.DynamicTemperatureKD(temperatures.FocalWeighted(4.0, 2.0)),
+    "confidence": lambda: losses.DynamicTemperatureKD(temperatures.ConfidenceWeighted(4.0, 0.5)),
+    "decoupled": losses.DecoupledKD,
+    "normalized": losses.NormalizedKD,
+    "transformed": lambda: losses.TransformedTeacherKD(weighted=True),
+    "curriculum": losses.CurriculumTemperatureKD,
+    "refined": losses.RefinedLogitKD,
+    "logit_mse": losses.LogitMSE,
+    "label_smoothing": losses.LabelSmoothing,
+    "combined": lambda: losses.CombinedKD(["temperature_kd", "logit_mse"]),
+}
+# Their docstrings say that they compare the samples of a replica with one another.
+BATCH_DEPENDENT = {"dist": losses.DIST, "relation": losses.RelationKD}
+
+
+@pytest.fixture
+def batch(rng):
+    student, teacher = rng.normal(0, 3, (2, 8, CLASSES)).astype("float32")
+    weights = rng.uniform(0, 2, 8).astype("float32")
+    return student, teacher, rng.integers(0, CLASSES, 8), weights
+
+
+def on_one_device(loss, batch):
+    return float(ops.convert_to_numpy(loss(*batch)))
+
+
+def on_two_replicas(create, batch):
+    """Sum of what two replicas of `tf.distribute` compute on half the batch each."""
+    import tensorflow as tf
+
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    halves = [[part[:4] for part in batch], [part[4:] for part in batch]]
+    with strategy.scope():
+        loss = create()
+    values = [
+        strategy.experimental_distribute_values_from_function(
+            lambda context, part=part: tf.constant(halves[context.replica_id_in_sync_group][part])
+        )
+        for part in range(len(batch))
+    ]
+    run = tf.function(lambda *arguments: strategy.run(loss, arguments))
+    return float(strategy.reduce("SUM", run(*values), axis=None))
+
+
+def on_four_devices(create, batch):
+    """The loss of a batch that JAX spreads over four devices."""
+    import jax
+
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:4]), ("batch",))
+    spread = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
+    return float(jax.jit(create())(*(jax.device_put(part, spread) for part in batch)))
+
+
+def on_several_devices(create, batch):
+    return {"tensorflow": on_two_replicas, "jax": on_four_devices}[keras.backend.backend()](
+        create, batch
+    )
+
+
+single_device_only = pytest.mark.skipif(
+    keras.backend.backend() == "torch", reason="on torch each process sees its own batch"
+)
+
+
+@single_device_only
+@pytest.mark.parametrize("create", INDEPENDENT.values(), ids=INDEPENDENT)
+def test_several_devices_equal_one(create, batch):
+    expected = on_one_device(create(), batch)
+    np.testing.assert_allclose(on_several_devices(create, batch), expected, rtol=1e-5)
+
+
+@single_device_only
+@pytest.mark.parametrize("create", BATCH_DEPENDENT.values(), ids=BATCH_DEPENDENT)
+def test_batch_dependent_losses_on_several_devices(create, batch):
+    expected = on_one_device(create(), batch)
+    actual = on_several_devices(create, batch)
+    if keras.backend.backend() == "jax":
+        # One array over four devices: the batch is the global one.
+        np.testing.assert_allclose(actual, expected, rtol=1e-5)
+    else:
+        halves = [[part[:4] for part in batch], [part[4:] for part in batch]]
+        local = [on_one_device(create(), half) for half in halves]
+        np.testing.assert_allclose(actual, np.mean(local), rtol=1e-5)
+        # By how much: not rounding, but not another loss either.
+        assert 1e-3 < abs(actual - expected) / expected < 0.9
+    assert "replica" in create.__doc__
+
+
+def test_every_public_loss_is_listed():
+    covered = {type(create()) for create in [*INDEPENDENT.values(), *BATCH_DEPENDENT.values()]}
+    public = {getattr(losses, name) for name in losses.__all__}
+    bases = {losses.KDLoss, losses.SoftTargetKD, losses.get, losses.LabelCrossentropy}
+    # Sigmoid units: rows of zeros and ones for labels, tested on their own.
+    assert public - covered - bases == {losses.BernoulliKD}
