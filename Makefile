@@ -41,8 +41,8 @@ types: $(TEST)/.ready  ## Check types
 docs: $(TEST)/.ready  ## Build the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 $(TEST)/bin/mkdocs build --strict --quiet
 
-benchmark: $(TEST)/.ready  ## Run the benchmarks
-	@KERAS_BACKEND=$(BACKEND) TF_CPP_MIN_LOG_LEVEL=2 $(TEST)/bin/python -m benchmarks $(ARGS)
+benchmark: $(TEST)/.ready  ## Time a training step: BACKEND=tensorflow (default), jax or torch
+	@KERAS_BACKEND=$(BACKEND) TF_CPP_MIN_LOG_LEVEL=2 $(TEST)/bin/python benchmarks/step.py $(ARGS)
 
 clean:  ## Remove environments, caches and built files
 	rm -rf .venv site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -95,6 +95,16 @@ def teacher_and_student(teacher: Any, student: Any) -> None:
         )
 
 
+def labels_given(labels: Any) -> None:
+    """Raises if a supervised loss has no labels to learn from."""
+    if labels is None:
+        raise ValueError(
+            "There are no labels to learn from. Received: y=None. Pass labels to `fit`, or learn "
+            "from the teacher alone: compile(loss=None, kd_weight=1.0, "
+            "kd_loss=keras_ats.losses.TemperatureKD(4))."
+        )
+
+
 def same_class_counts(student: Sequence[Shape], teacher: Sequence[Shape]) -> None:
     """Raises if the outputs' shapes show different numbers of classes; unknown ones pass."""
     for student_shape, teacher_shape in zip(student, teacher, strict=False):

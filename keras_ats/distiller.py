@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_ats import checks
 from keras_ats._keras import additional_losses, get_keras_mask, unscale_loss_for_distribution
+from keras_ats.logits_view import output_names
 from keras_ats.losses.combined_kd import CombinedKD, as_objective
 from keras_ats.losses.label_crossentropy import LabelCrossentropy
 from keras_ats.pair import TeacherStudentPair
@@ -85,6 +86,7 @@ class Distiller(TeacherStudentPair):
             0.5, trainable=False, dtype="float32", name="student_weight"
         )
         self._student_weight_follows = True
+        self._supervised = True
         self._loss_on_logits = True
         self._in_evaluation = False
         self._student_loss_tracker = keras.metrics.Mean(name="student_loss")
@@ -111,6 +113,7 @@ class Distiller(TeacherStudentPair):
             optimizer: As for Keras. Defaults to `"adam"`.
             loss: The supervised loss, as for Keras, on what the student returns. `"auto"`
                 (default) is the cross-entropy of its logits, for ids, one-hot and soft labels.
+                None learns from the teacher alone, for which unlabelled data will do.
             kd_loss: A loss of `keras_ats.losses` or its name. A list of losses combines them on
                 the same logits; a dict gives each output of the models its own. Required.
             kd_weight: Weight of `kd_loss`, from 0 to 1. Defaults to 0.5. For several losses a list
@@ -128,7 +131,7 @@ class Distiller(TeacherStudentPair):
             ValueError: If `kd_loss` is missing or a weight is out of its range.
         """
         self.kd_loss, total_weight = as_objective(kd_loss, kd_weight)
-        self.kd_loss.check_outputs(self._output_names)
+        self.kd_loss.check_outputs(output_names(self.student))
         self._part_trackers.by_key = {
             key: keras.metrics.Mean(name=part_name)
             for key, part_name in getattr(self.kd_loss, "part_names", {}).items()
@@ -140,6 +143,7 @@ class Distiller(TeacherStudentPair):
                 checks.non_negative_number(student_weight, "student_weight")
             )
         self.evaluate_teacher = evaluate_teacher
+        self._supervised = loss is not None
         self._loss_on_logits = isinstance(loss, str) and loss == "auto"
         supervised = LabelCrossentropy() if self._loss_on_logits else loss
         super().compile(optimizer=optimizer, loss=supervised, metrics=metrics, **kwargs)
@@ -158,13 +162,17 @@ class Distiller(TeacherStudentPair):
         training: bool = True,
     ) -> Tensor:
         """Returns the objective of one batch; called by Keras."""
-        predictions = y_pred if self._loss_on_logits else self._view.to_outputs(y_pred)
-        # On torch, Keras multiplies a mask into the weights that it is given, in place.
-        weights = keras.tree.map_structure(_copy, sample_weight)
-        total = super().compute_loss(x, y, predictions, weights, training=training)
         regularization = additional_losses(self)
-        student_loss = total if regularization is None else total - regularization
-        self._track(self._student_loss_tracker, student_loss, x)
+        if self._supervised:
+            checks.labels_given(y)
+            predictions = y_pred if self._loss_on_logits else self._view.to_outputs(y_pred)
+            # On torch, Keras multiplies a mask into the weights that it is given, in place.
+            weights = keras.tree.map_structure(_copy, sample_weight)
+            total = super().compute_loss(x, y, predictions, weights, training=training)
+            student_loss = total if regularization is None else total - regularization
+            self._track(self._student_loss_tracker, student_loss, x)
+        else:
+            total = ops.zeros(()) if regularization is None else regularization
         if not (training or self.evaluate_teacher):
             return total
         kd_loss = self._compute_kd_loss(x, y, y_pred, sample_weight)
@@ -208,6 +216,8 @@ class Distiller(TeacherStudentPair):
         metrics: list[keras.metrics.Metric] = super().metrics
         if self._in_evaluation and not self.evaluate_teacher:
             return [metric for metric in metrics if metric is not self._kd_loss_tracker]
+        if not self._supervised:
+            metrics = [metric for metric in metrics if metric is not self._student_loss_tracker]
         return [*metrics, *self._part_trackers.by_key.values()]
 
     @property
@@ -264,7 +274,7 @@ class Distiller(TeacherStudentPair):
             "mask": keras.tree.map_structure(get_keras_mask, y_pred),
         }
         if isinstance(self.kd_loss, CombinedKD):
-            parts = self.kd_loss.compute_parts(**arguments, output_names=self._output_names)
+            parts = self.kd_loss.compute_parts(**arguments, output_names=output_names(self.student))
             for key, tracker in self._part_trackers.by_key.items():
                 self._track(tracker, parts[key], x)
             kd_loss = self.kd_loss.combine(parts)
@@ -273,21 +283,18 @@ class Distiller(TeacherStudentPair):
         self._track(self._kd_loss_tracker, kd_loss, x)
         return kd_loss
 
-    @property
-    def _output_names(self) -> list[str]:
-        return getattr(self.student, "output_names", None) or [self.student.name]
-
     def _track(self, tracker: keras.metrics.Mean, value: Tensor, x: Nested) -> None:
         batch_size = ops.shape(next(leaf for leaf in keras.tree.flatten(x) if leaf is not None))[0]
         tracker.update_state(unscale_loss_for_distribution(value), sample_weight=batch_size)
 
     def _check_labels(self, y: Any) -> None:
         """Finds class ids out of range before training starts, where the labels lie in memory."""
-        if self.kd_loss is None or self._student_view is None or not hasattr(y, "shape"):
+        view = self._student_view
+        if view is None or self.kd_loss is None or not hasattr(y, "shape"):
             return
         if self._loss_on_logits or self.kd_loss.needs_labels:
             ignored = getattr(self.loss, "ignore_class", None)
-            checks.labels_in_memory(y, self._student_view.output_shapes, ignored)
+            checks.labels_in_memory(y, view.output_shapes, ignored)
 
 
 def _copy(tensor: Tensor | None) -> Tensor | None:

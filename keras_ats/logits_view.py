@@ -127,6 +127,15 @@ def _at_endings(model: keras.Model, endings: Any, outputs: Nested) -> LogitsView
     )
 
 
+def output_names(model: keras.Model) -> list[str]:
+    """The names that the model's outputs go by, in losses given by output."""
+    if getattr(model, "outputs", None) is not None:
+        structure = _graph_outputs(model)
+        if isinstance(structure, dict):
+            return list(structure)
+    return getattr(model, "output_names", None) or [model.name]
+
+
 def _from_probabilities(model: keras.Model) -> LogitsView:
     return LogitsView(
         model,

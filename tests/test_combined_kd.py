@@ -21,8 +21,10 @@ def two_headed(width, as_list=False):
     """A softmax head and a logits head, as dict or list."""
     inputs = keras.Input((models.FEATURES,))
     hidden = layers.Dense(width, "tanh")(inputs)
-    kind = layers.Dense(models.CLASSES, "softmax", name="kind")(hidden)
-    size = layers.Dense(4, name="size")(hidden)
+    # A list goes by the layers' names, a dict by its keys.
+    names = ("kind", "size") if as_list else ("first_layer", "second_layer")
+    kind = layers.Dense(models.CLASSES, "softmax", name=names[0])(hidden)
+    size = layers.Dense(4, name=names[1])(hidden)
     return keras.Model(inputs, [kind, size] if as_list else {"kind": kind, "size": size})
 
 

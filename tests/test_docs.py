@@ -70,11 +70,10 @@ def public_objects() -> dict[str, object]:
     return objects
 
 
-def documented_objects() -> dict[str, object]:
-    """Every object that an API page shows, by the name the page gives."""
+def documented_names() -> list[str]:
+    """The names that the API pages show, in order."""
     pages = (page.read_text(encoding="utf-8") for page in sorted(ROOT.glob("docs/api/*.md")))
-    names = [name for page in pages for name in re.findall(r"^::: (\S+)", page, re.MULTILINE)]
-    return {name: pkgutil.resolve_name(name) for name in names}
+    return [name for page in pages for name in re.findall(r"^::: (\S+)", page, re.MULTILINE)]
 
 
 def docstrings() -> dict[str, str]:
@@ -122,9 +121,23 @@ def test_examples_of_a_docstring_run_alone(name, docstring):
 
 
 def test_every_public_object_has_a_place_in_the_api_pages():
-    shown = {id(member) for member in documented_objects().values()}
+    names = documented_names()
+    shown = {id(pkgutil.resolve_name(name)) for name in names}
     missing = [name for name, member in public_objects().items() if id(member) not in shown]
     assert not missing, f"add `::: <name>` to a page in docs/api for: {missing}"
+    assert len(names) == len(set(names)), f"shown twice: {sorted(names)}"
+
+
+def test_every_loss_is_on_the_page_of_methods():
+    page = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    missing = [
+        member.__name__
+        for member in public_objects().values()
+        if inspect.isclass(member)
+        and issubclass(member, keras_ats.losses.KDLoss)
+        and not re.search(rf"\b{member.__name__}\b", page)
+    ]
+    assert not missing, f"add rows to the tables of docs/methods.md for: {missing}"
 
 
 def test_no_file_names_a_package_registry():

@@ -160,7 +160,6 @@ class TestDivergences:
         actual = divergence(*map(keras.ops.convert_to_tensor, (log_p, log_q)))
         np.testing.assert_allclose(actual, expected(log_p, log_q), rtol=1e-5)
 
-    @pytest.mark.xfail(reason="BUG: the divergences do not bring their arguments to float32")
     @pytest.mark.parametrize("dtype", HALF)
     def test_results_are_float32(self, rng, dtype, divergence, expected):
         both = keras.ops.cast(reference.log_softmax(random_logits(rng, 2, 4, 5)), dtype)
@@ -210,9 +209,6 @@ class TestWrongClasses:
         np.testing.assert_allclose(ops.derived_average(p, labels), [average], rtol=1e-6)
         np.testing.assert_allclose(ops.derived_variance(p, labels), [squares / 2], rtol=1e-5)
 
-    @pytest.mark.xfail(
-        reason="BUG: inherent_variance weighs the wrong classes of soft labels twice"
-    )
     def test_variances_of_soft_labels_obey_the_same_identity(self):
         logits, labels = np.array([[2.0, 1.0, 0.0]]), np.array([[0.5, 0.5, 0.0]])
         p = ops.temperature_softmax(logits)

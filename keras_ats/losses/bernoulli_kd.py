@@ -29,15 +29,15 @@ class BernoulliKD(KDLoss):
     does for softmax. Both models must give the logits before the sigmoid; a single output unit
     is fine. A constant added to all logits changes every answer.
 
+    Labels are rows of zeros and ones, one per class, shape `(..., C)`; values between count in
+    part. With a single unit `(...,)` will do.
+
     Args:
         correct_temperature: $\tau_1 > 0$, dimensionless. Defaults to 4.
         wrong_temperature: $\tau_2 > 0$, dimensionless. Defaults to 2.
         student_temperature: $\tau_S > 0$, dimensionless. Defaults to 1, as for
             `AsymmetricTemperatureKD`.
         **kwargs: As for `KDLoss`: `standardize`, `reduction`, `name`.
-
-    Labels are rows of zeros and ones, one per class, shape `(..., C)`; values between count in
-    part. With a single unit `(...,)` will do.
 
     Raises:
         TypeError: If a temperature is not a number.

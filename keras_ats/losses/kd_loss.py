@@ -10,6 +10,7 @@ from keras_ats import checks
 from keras_ats._keras import get_keras_mask, reduce_weighted_values
 from keras_ats.configurable import Configurable
 from keras_ats.naming import snake_case
+from keras_ats.ops.labels import are_class_ids, shapes_fit
 from keras_ats.ops.standardize import standardized_logits
 from keras_ats.types import Config, Tensor
 
@@ -106,6 +107,8 @@ class KDLoss(Configurable, keras.losses.Loss):
             valid = ops.expand_dims(mask, -1)
             student_logits = ops.where(valid, student_logits, 0.0)
             teacher_logits = ops.where(valid, teacher_logits, 0.0)
+            if self.needs_labels:
+                labels = _without_padding(labels, valid, student_logits)
         if self.standardize:
             student_logits = standardized_logits(student_logits)
             teacher_logits = standardized_logits(teacher_logits)
@@ -163,7 +166,7 @@ class KDLoss(Configurable, keras.losses.Loss):
                 sample_weight = ops.expand_dims(sample_weight, -1)
             if 0 < len(values.shape) == len(sample_weight.shape):
                 sample_weight = ops.broadcast_to(sample_weight, ops.shape(values))
-            # On torch, Keras multiplies a mask into the weights in place: into the caller's, that is.
+            # On torch, Keras multiplies a mask into the weights in place: into the caller's.
             sample_weight = ops.copy(sample_weight)
         return reduce_weighted_values(
             values,
@@ -174,11 +177,19 @@ class KDLoss(Configurable, keras.losses.Loss):
         )
 
 
+def _without_padding(labels: Tensor, valid: Tensor, logits: Tensor) -> Tensor:
+    """Clears rows of labels where they are padding; ids are harmless there, whatever they are."""
+    labels = ops.convert_to_tensor(labels)
+    if are_class_ids(labels, logits):
+        return labels
+    return ops.where(valid, labels, ops.zeros_like(labels))
+
+
 def _mask_of_positions(mask: Tensor, logits: Tensor) -> Tensor:
     mask = ops.cast(ops.convert_to_tensor(mask), "bool")
     if len(mask.shape) == len(logits.shape) and mask.shape[-1] == 1:
         mask = ops.squeeze(mask, axis=-1)
-    if len(mask.shape) != len(logits.shape) - 1:
+    if not shapes_fit(mask.shape, logits.shape[:-1]):
         raise ValueError(
             f"`mask` must have one value per position. Received: mask of shape "
             f"{tuple(mask.shape)} for logits of shape {tuple(logits.shape)}. Expected: shape "

@@ -13,7 +13,7 @@ def cross_entropy(target_log_probabilities: Tensor, log_probabilities: Tensor) -
         log_probabilities: $\log q$, shape `(..., C)`.
 
     Returns:
-        Tensor of shape `(...,)`.
+        float32 tensor of shape `(...,)`.
 
     Example:
 
@@ -22,7 +22,8 @@ def cross_entropy(target_log_probabilities: Tensor, log_probabilities: Tensor) -
     keras_ats.ops.cross_entropy(log_half, log_half)  # [log 2]
     ```
     """
-    return -ops.sum(ops.exp(target_log_probabilities) * log_probabilities, axis=-1)
+    targets = ops.exp(ops.cast(target_log_probabilities, "float32"))
+    return -ops.sum(targets * ops.cast(log_probabilities, "float32"), axis=-1)
 
 
 def kl_divergence(target_log_probabilities: Tensor, log_probabilities: Tensor) -> Tensor:
@@ -35,7 +36,7 @@ def kl_divergence(target_log_probabilities: Tensor, log_probabilities: Tensor) -
         log_probabilities: $\log q$, shape `(..., C)`.
 
     Returns:
-        Tensor of shape `(...,)`.
+        float32 tensor of shape `(...,)`.
 
     Example:
 
@@ -44,9 +45,9 @@ def kl_divergence(target_log_probabilities: Tensor, log_probabilities: Tensor) -
     keras_ats.ops.kl_divergence(log_half, log_half)  # [0]
     ```
     """
-    return ops.sum(
-        ops.exp(target_log_probabilities) * (target_log_probabilities - log_probabilities), axis=-1
-    )
+    log_targets = ops.cast(target_log_probabilities, "float32")
+    difference = log_targets - ops.cast(log_probabilities, "float32")
+    return ops.sum(ops.exp(log_targets) * difference, axis=-1)
 
 
 def reverse_kl_divergence(target_log_probabilities: Tensor, log_probabilities: Tensor) -> Tensor:
@@ -57,7 +58,7 @@ def reverse_kl_divergence(target_log_probabilities: Tensor, log_probabilities: T
         log_probabilities: $\log q$, shape `(..., C)`.
 
     Returns:
-        Tensor of shape `(...,)`.
+        float32 tensor of shape `(...,)`.
 
     Example:
 

@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from keras_ats.types import Tensor
+from keras_ats.types import Shape, Tensor
 
 
 def label_distribution(labels: Tensor, logits: Tensor) -> Tensor:
@@ -101,9 +101,9 @@ def are_class_ids(labels: Tensor, logits: Tensor) -> bool:
     ```
     """
     label_shape, logit_shape = tuple(labels.shape), tuple(logits.shape)
-    if _fits(label_shape, logit_shape):
+    if shapes_fit(label_shape, logit_shape):
         return False
-    if _fits(label_shape, logit_shape[:-1]) or _fits(label_shape, (*logit_shape[:-1], 1)):
+    if shapes_fit(label_shape, logit_shape[:-1]) or shapes_fit(label_shape, (*logit_shape[:-1], 1)):
         return True
     raise ValueError(
         f"Labels of shape {label_shape} do not fit logits of shape {logit_shape}. Expected class "
@@ -112,7 +112,8 @@ def are_class_ids(labels: Tensor, logits: Tensor) -> bool:
     )
 
 
-def _fits(shape: tuple[int | None, ...], expected: tuple[int | None, ...]) -> bool:
+def shapes_fit(shape: Shape, expected: Shape) -> bool:
+    """Whether two shapes are the same as far as they are known."""
     return len(shape) == len(expected) and all(
         a is None or b is None or a == b for a, b in zip(shape, expected, strict=True)
     )

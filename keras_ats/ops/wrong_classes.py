@@ -90,8 +90,9 @@ def inherent_variance(logits: Tensor, labels: Tensor, temperature: Tensor = 1.0)
     lowest = ops.min(logits, axis=-1, keepdims=True)
     # Leaving the label's own logit in would decide the maximum and underflow all the others.
     highest = ops.max(ops.where(wrong > 0, logits, lowest), axis=-1, keepdims=True)
-    weights = wrong * ops.exp(ops.minimum(logits - highest, 0.0))
-    return _wrong_class_variance(weights / ops.sum(weights, axis=-1, keepdims=True), distribution)
+    terms = ops.exp(ops.minimum(logits - highest, 0.0))
+    total = ops.sum(wrong * terms, axis=-1, keepdims=True)
+    return _wrong_class_variance(terms / total, distribution)
 
 
 class KDParts(NamedTuple):
