@@ -47,15 +47,6 @@ with two equal ones. The student's own temperature is 1; labels and teacher weig
 Split = tuple[np.ndarray, np.ndarray]  # images and labels
 
 
-class Digits(NamedTuple):
-    """The images as one seed deals them out."""
-
-    teacher: Split
-    student: Split  # a part of the teacher's
-    validation: Split  # the rest of the teacher's, which no student is trained on
-    test: Split  # no model is trained on these
-
-
 class Lesson(NamedTuple):
     """What a student is trained with."""
 
@@ -84,9 +75,8 @@ class School:
         for network in (self.lone_student, *self.teachers.values()):
             network.compile(loss="sparse_categorical_crossentropy", **training_options(steps))
         for name, teacher in self.teachers.items():
-            self.distillers[name] = Distiller(teacher, build_network(*STUDENT))
-            kd_loss = AsymmetricTemperatureKD()
-            self.distillers[name].compile(kd_loss=kd_loss, **training_options(steps))
+            distiller = self.distillers[name] = Distiller(teacher, build_network(*STUDENT))
+            distiller.compile(kd_loss=AsymmetricTemperatureKD(), **training_options(steps))
 
     def train_student(self, lesson: Lesson, split: Split, seed: int) -> keras.Model:
         """Trains a student with its teacher as that is now."""
@@ -138,18 +128,18 @@ def compare(seeds: int, steps: int, output: Path) -> None:
         bar = progress.add_task(f"Training {total} models", total=total)
         school = School(steps, when_trained=lambda: progress.advance(bar))
         for seed in range(seeds):
-            digits = deal_digits(seed)
+            teacher_split, student_split, validation_split, test_split = deal_digits(seed)
             for name, teacher in school.teachers.items():
-                school.train(teacher, digits.teacher, seed)
-                accuracy[name].append(percent_correct(teacher, digits.test))
+                school.train(teacher, teacher_split, seed)
+                accuracy[name].append(percent_correct(teacher, test_split))
             if seed == 0:
-                lessons = choose_lessons(school, digits)
+                lessons = choose_lessons(school, student_split, validation_split)
             for lesson in lessons:
-                student = school.train_student(lesson, digits.student, seed)
-                accuracy[lesson].append(percent_correct(student, digits.test))
+                student = school.train_student(lesson, student_split, seed)
+                accuracy[lesson].append(percent_correct(student, test_split))
     report(lessons, accuracy)
     student.save(output / "student.keras")
-    draw_soft_targets(teacher, digits.student, lessons[-2:], output / "soft_targets.png")
+    # draw_soft_targets(teacher, student_split, lessons[-2:], output / "soft_targets.png")
     print(f"{output} holds soft_targets.png and the last student, student.keras.")
 
 
@@ -160,7 +150,9 @@ def use_one_thread_on_torch() -> None:
         torch.set_num_threads(1)  # Sharing out work as small as this takes longer than doing it.
 
 
-def deal_digits(seed: int) -> Digits:
+def deal_digits(seed: int) -> tuple[Split, Split, Split, Split]:
+    """Deals out images for the teachers, of these for the student and validation, and the test."""
+
     def deal(split: Split, size: int) -> tuple[Split, Split]:
         images, images_left, labels, labels_left = train_test_split(
             *split, train_size=size, stratify=split[1], random_state=seed
@@ -169,7 +161,8 @@ def deal_digits(seed: int) -> Digits:
 
     images, labels = load_digits(return_X_y=True)
     teacher, test = deal(((images / 16).astype("float32"), labels.astype("int32")), 1200)
-    return Digits(teacher, *deal(teacher, 150), test)
+    student, validation = deal(teacher, 150)
+    return teacher, student, validation, test
 
 
 def build_network(*hidden_units: int) -> keras.Model:
@@ -186,12 +179,12 @@ def training_options(steps: int) -> dict:
     return {"optimizer": optimizer, "steps_per_execution": steps_per_execution}
 
 
-def choose_lessons(school: School, digits: Digits) -> list[Lesson]:
+def choose_lessons(school: School, student_split: Split, validation_split: Split) -> list[Lesson]:
     """Returns the lessons to compare, with the best temperatures for each teacher and method."""
 
     def validation_accuracy(lesson: Lesson) -> float:
-        student = school.train_student(lesson, digits.student, seed=0)
-        return percent_correct(student, digits.validation)
+        student = school.train_student(lesson, student_split, seed=0)
+        return percent_correct(student, validation_split)
 
     rows = itertools.groupby(CANDIDATES, key=lambda lesson: (lesson.teacher, lesson.method))
     return [ALONE, *(max(row, key=validation_accuracy) for _, row in rows)]
@@ -230,17 +223,5 @@ def mean_and_spread(values: np.ndarray | list[float], sign: str = "", count: int
     return f"{np.mean(values):{sign}.1f} ± {deviation / count**0.5:.1f}"
 
 
-def draw_soft_targets(
-    teacher: keras.Model, split: Split, lessons: list[Lesson], path: Path
-) -> None:
-    images, labels = split
-    (one, _), (correct, wrong) = (lesson.temperatures for lesson in lessons)
-    logits = LiveTeacher(teacher)(images)
-    targets = {
-        "at temperature 1": ops.temperature_softmax(logits, 1.0),
-        f"at one temperature, {one:g}": ops.temperature_softmax(logits, one),
-        f"under ATS: {correct:g} for the correct class,\n{wrong:g} for the wrong ones": (
-            ops.asymmetric_softmax(logits, labels, correct, wrong)
-        ),
-    }
-    ...
+if __name__ == "__main__":
+    main()

@@ -167,7 +167,9 @@ class Distiller(TeacherStudentPair):
             checks.labels_given(y)
             predictions = y_pred if self._loss_on_logits else self._view.to_outputs(y_pred)
             # On torch, Keras multiplies a mask into the weights that it is given, in place.
-            weights = keras.tree.map_structure(_copy, sample_weight)
+            weights = keras.tree.map_structure(
+                lambda w: None if w is None else ops.copy(w), sample_weight
+            )
             total = super().compute_loss(x, y, predictions, weights, training=training)
             student_loss = total if regularization is None else total - regularization
             self._track(self._student_loss_tracker, student_loss, x)
@@ -295,7 +297,3 @@ class Distiller(TeacherStudentPair):
         if self._loss_on_logits or self.kd_loss.needs_labels:
             ignored = getattr(self.loss, "ignore_class", None)
             checks.labels_in_memory(y, view.output_shapes, ignored)
-
-
-def _copy(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else ops.copy(tensor)

@@ -83,6 +83,10 @@ def logits_view(model: keras.Model, from_logits: bool | None, role: str) -> Logi
                 "attribute `returns_logits`."
             )
         return _from_probabilities(model)
+    return _read_off_graph(model, from_logits, role)
+
+
+def _read_off_graph(model: keras.Model, from_logits: bool | None, role: str) -> LogitsView:
     outputs = _graph_outputs(model)
     try:
         endings = keras.tree.map_structure(_ending, outputs)
@@ -120,7 +124,7 @@ def _at_endings(model: keras.Model, endings: Any, outputs: Nested) -> LogitsView
         keras.Model(
             _graph_inputs(model),
             keras.tree.map_structure(lambda ending: ending.logits, endings),
-            name=f"{model.name}_keras_ats_logits",
+            name=f"{model.name}_logits",
         ),
         _same,
         lambda logits: keras.tree.map_structure(activate, endings, outputs, logits),
@@ -189,7 +193,7 @@ def _nested_ending(tensor: keras.KerasTensor, inner: keras.Model, node: Any) -> 
     ending = _ending(inner.outputs[index])
     if ending.activation is None:
         return _Ending(tensor, None)
-    view = keras.Model(_graph_inputs(inner), ending.logits, name=f"{inner.name}_keras_ats_logits")
+    view = keras.Model(_graph_inputs(inner), ending.logits, name=_unique_name(inner))
     args, kwargs = call_arguments(node)
     return _Ending(view(*args, **kwargs), ending.activation)
 
@@ -246,11 +250,16 @@ def _describe(operation: Any) -> str:
     return f"{kind} with activation '{getattr(activation, '__name__', activation)}'"
 
 
+def _unique_name(layer: keras.layers.Layer) -> str:
+    # Unlike any name of the user's, and another one when a shared layer ends two outputs.
+    return f"{layer.name}_logits_{keras.backend.get_uid('keras_ats_logits')}"
+
+
 class _WithoutActivation(keras.layers.Layer):
     """Calls a layer of the user's as if it had no activation."""
 
     def __init__(self, layer: keras.layers.Layer, owner: keras.layers.Layer, kind: str) -> None:
-        super().__init__(name=f"{layer.name}_keras_ats_logits", dtype=layer.dtype_policy)
+        super().__init__(name=_unique_name(layer), dtype=layer.dtype_policy)
         self.activation = getattr(keras.activations, kind)
         self.layer = layer
         self.owner = owner

@@ -220,9 +220,9 @@ def test_students_file_needs_neither_keras_ats_nor_a_teacher(rng, tmp_path):
         )
         assert os.path.getsize(tmp_path / f"{name}.keras") < 50_000
         expected[name] = models.outputs(student, x)
+    python = [sys.executable, "-W", "error::UserWarning", "-c", LOADS_WITHOUT_KERAS_ATS]
     run = subprocess.run(
-        [sys.executable, "-W", "error::UserWarning", "-c", LOADS_WITHOUT_KERAS_ATS]
-        + [str(tmp_path), *expected],
+        [*python, str(tmp_path), *expected],
         env={**os.environ, "PYTHONPATH": str(TESTS)},
         capture_output=True,
         text=True,

@@ -376,6 +376,19 @@ def test_several_outputs_are_read_one_by_one(rng):
         np.testing.assert_allclose(outputs[head], predictions[head], atol=1e-6)
 
 
+@pytest.mark.parametrize("shared", ["layer", "model"])
+def test_outputs_may_share_their_ending(shared, rng):
+    twin = layers.Dense(CLASSES, "softmax") if shared == "layer" else models.linear(softmax=True)
+    inputs = [keras.Input((FEATURES,)), keras.Input((FEATURES,))]
+    model = keras.Model(inputs, [twin(tensor) for tensor in inputs])
+    x = _pair_of_vectors(rng)
+    logits, outputs = _run(logits_view(model, None, "student"), x)
+    kernel, bias = model.get_weights()
+    for index in (0, 1):
+        np.testing.assert_allclose(logits[index], x[index] @ kernel + bias, atol=1e-5)
+        np.testing.assert_allclose(outputs[index], _numpy(model(x)[index]), atol=1e-6)
+
+
 @pytest.mark.parametrize("ending", ["softmax", "activation", "time_distributed"])
 def test_keras_masks_survive(ending, rng):
     heads = {
@@ -584,6 +597,16 @@ def test_a_subclassed_model_must_say():
     for role in ("teacher", "student"):
         with pytest.raises(ValueError, match=rf"{role} .*subclassed.*{role}_from_logits=True"):
             logits_view(models.subclassed(), None, role)
+
+
+@pytest.mark.parametrize("softmax", [False, True])
+def test_a_subclassed_model_may_say_so_itself(softmax, rng):
+    model, x = models.subclassed(softmax=softmax), _vectors(rng)
+    model.returns_logits = not softmax
+    said = _run(logits_view(model, not softmax, "teacher"), x)
+    np.testing.assert_array_equal(_run(logits_view(model, None, "teacher"), x), said)
+    # The argument is nearer than the class.
+    assert logits_view(model, True, "teacher").to_logits("as they are") == "as they are"
 
 
 def test_a_subclassed_model_of_logits():
