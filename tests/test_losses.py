@@ -17,10 +17,13 @@ from loss_tester import (
 )
 
 import keras_ats
+from keras_ats.adjustments import Smooth, Swap
 from keras_ats.losses import (
     DIST,
     AsymmetricTemperatureKD,
+    CurriculumTemperatureKD,
     DecoupledKD,
+    DynamicTemperatureKD,
     KDLoss,
     LabelCrossentropy,
     LabelSmoothing,
@@ -30,8 +33,9 @@ from keras_ats.losses import (
     RelationKD,
     SoftTargetKD,
     TemperatureKD,
+    TransformedTeacherKD,
 )
-from keras_ats.temperatures import Asymmetric, Constant, Temperature
+from keras_ats.temperatures import Asymmetric, Constant, FocalWeighted, Product, Temperature
 
 
 @keras.saving.register_keras_serializable(package="tests")
@@ -137,6 +141,21 @@ CASES = [
     LossCase("logit-mse", LogitMSE, logit_mse),
     LossCase("label-smoothing", LabelSmoothing, smoothed_crossentropy),
     LossCase("label-smoothing-of-the-wrong", partial(LabelSmoothing, spread="wrong")),
+    LossCase("transformed-teacher", TransformedTeacherKD),
+    LossCase("transformed-teacher-weighted", partial(TransformedTeacherKD, weighted=True)),
+    LossCase("curriculum", CurriculumTemperatureKD),
+    LossCase("swapped", lambda **arguments: TemperatureKD(3.0, adjustment=Swap(), **arguments)),
+    LossCase("smoothed", lambda **arguments: TemperatureKD(3.0, adjustment=Smooth(), **arguments)),
+    LossCase("focal-weighted", DynamicTemperatureKD, independent=False),
+    LossCase(
+        "asymmetric-focal-weighted",
+        lambda **arguments: SoftTargetKD(
+            Product(Asymmetric(4.0, 2.0), FocalWeighted(1.0, 0.3, minimum=0.5)),
+            student_temperature=1.0,
+            **arguments,
+        ),
+        independent=False,
+    ),
 ]
 
 

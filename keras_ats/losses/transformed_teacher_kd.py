@@ -27,6 +27,7 @@ class TransformedTeacherKD(SoftTargetKD):
     Args:
         temperature: $\tau > 0$, dimensionless; the papers' exponent is $1/\tau$. Defaults to 4.
         weighted: Whether samples are weighted (WTTM). Defaults to False.
+        student_temperature: Above 0, dimensionless. Defaults to 1, which is the method.
         adjustment: A rule of `keras_ats.adjustments`, or None (default).
         **kwargs: As for `KDLoss`: `standardize`, `reduction`, `name`.
 
@@ -51,11 +52,14 @@ class TransformedTeacherKD(SoftTargetKD):
         temperature: float = 4.0,
         *,
         weighted: bool = False,
+        student_temperature: float = 1.0,
         adjustment: Adjustment | None = None,
         **kwargs: Any,
     ) -> None:
         rule = Constant(temperature)
-        super().__init__(rule, student_temperature=1.0, adjustment=adjustment, **kwargs)
+        super().__init__(
+            rule, student_temperature=student_temperature, adjustment=adjustment, **kwargs
+        )
         self.temperature: keras.Variable = rule.value
         self.weighted = weighted
 
@@ -78,6 +82,7 @@ class TransformedTeacherKD(SoftTargetKD):
         return {
             "temperature": serialize(self.temperature),
             "weighted": self.weighted,
+            "student_temperature": serialize(self.student_temperature),
             "adjustment": serialize(self.adjustment),
             **KDLoss.get_config(self),
         }
