@@ -38,10 +38,11 @@ GRIDS = {
     "ATS": [(4.0, 3.0), (6.0, 4.0), (8.0, 6.0)],
 }
 EXPLANATION = """
-No model has seen the test images. Every seed deals the images out and trains all models anew. The
-temperatures are the best of three per row on validation images of the first seed: the 1,050 that
-its teachers were trained on and its student was not. "One temperature" is AsymmetricTemperatureKD
-with two equal ones. The student's own temperature is 1; labels and teacher weigh 0.5 each.
+No model has seen the test images. Each seed deals the images out and trains
+all models anew. Temperatures are the best of three per row on validation
+images: of the first seed, the 1,050 that teachers were trained on and students
+were not. One temperature is AsymmetricTemperatureKD with two equal ones. The
+student's own temperature is 1; labels and teacher have weight 0.5 each.
 """
 
 Split = tuple[np.ndarray, np.ndarray]  # images and labels
@@ -95,7 +96,7 @@ class School:
         network = model.student if isinstance(model, Distiller) else model
         network.set_weights(keras.models.clone_model(network).get_weights())
         for variable in model.optimizer.variables:
-            variable.assign(keras.ops.zeros_like(variable))
+            variable.assign(np.zeros(variable.shape))
         # All steps as one epoch of full batches: one shape to compile, no pause in between.
         images, labels = split
         order = np.resize(np.arange(len(labels)), self.steps * BATCH_SIZE)
@@ -199,28 +200,45 @@ def percent_correct(network: keras.Model, split: Split) -> float:
 def report(lessons: list[Lesson], accuracy: dict) -> None:
     table = Table(
         *("teacher", "its own", "method", "temperatures", "student"),
-        title="Test accuracy, %: mean ± standard deviation over the seeds",
+        title="Test accuracy, %: mean ± standard deviation over seeds",
     )
     for lesson in lessons:
         own = mean_and_spread(accuracy[lesson.teacher]) if lesson != ALONE else ""
         temperatures = "{:g}, {:g}".format(*lesson.temperatures) if lesson != ALONE else ""
         student = mean_and_spread(accuracy[lesson])
         table.add_row(lesson.teacher, own, lesson.method, temperatures, student)
-    console = Console(highlight=False)
-    console.print(table, "\nDifference within a seed, points: mean ± standard error", sep="\n")
+    Console().print(table)
     _, small, small_ats, large, large_ats = (np.array(accuracy[lesson]) for lesson in lessons)
-    for name, difference in (
-        ("large instead of small teacher, one temperature", large - small),
-        ("ATS instead of one temperature, small teacher", small_ats - small),
-        ("ATS instead of one temperature, large teacher", large_ats - large),
-    ):
-        console.print(f"{mean_and_spread(difference, '+', len(difference))}  {name}")
-    console.print(EXPLANATION)
+    print("\nDifference between students of one seed, in points: mean ± standard error")
+    print(mean_and_error(large - small), "large instead of small teacher, one temperature")
+    print(mean_and_error(small_ats - small), "ATS instead of one temperature, small teacher")
+    print(mean_and_error(large_ats - large), "ATS instead of one temperature, large teacher")
+    print(EXPLANATION)
 
 
-def mean_and_spread(values: np.ndarray | list[float], sign: str = "", count: int = 1) -> str:
-    deviation = np.std(values, ddof=1) if len(values) > 1 else np.nan
-    return f"{np.mean(values):{sign}.1f} ± {deviation / count**0.5:.1f}"
+def mean_and_spread(values: list[float]) -> str:
+    return f"{np.mean(values):.1f} ± {sample_deviation(values):.1f}"
+
+
+def mean_and_error(values: np.ndarray) -> str:
+    return f"{np.mean(values):+.1f} ± {sample_deviation(values) / len(values) ** 0.5:.1f}"
+
+
+def sample_deviation(values: Sequence[float]) -> float:
+    return np.std(values, ddof=1) if len(values) > 1 else np.nan
+
+
+def draw_soft_targets(
+    teacher: keras.Model, split: Split, lessons: list[Lesson], path: Path
+) -> None:
+    images, labels = split
+    logits = LiveTeacher(teacher)(images)
+    (one, _), (correct, wrong) = (lesson.temperatures for lesson in lessons)
+    targets = [
+        keras.ops.convert_to_numpy(ops.asymmetric_softmax(logits, labels, *temperatures))
+        for temperatures in ((1.0, 1.0), (one, one), (correct, wrong))
+    ]
+    spreads = [keras.ops.convert_to_numpy(ops.derived_variance(p, labels)) ** 0.5 for p in targets]
 
 
 if __name__ == "__main__":

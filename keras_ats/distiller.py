@@ -168,7 +168,7 @@ class Distiller(TeacherStudentPair):
             predictions = y_pred if self._loss_on_logits else self._view.to_outputs(y_pred)
             # On torch, Keras multiplies a mask into the weights that it is given, in place.
             weights = keras.tree.map_structure(
-                lambda w: None if w is None else ops.copy(w), sample_weight
+                lambda weight: None if weight is None else ops.copy(weight), sample_weight
             )
             total = super().compute_loss(x, y, predictions, weights, training=training)
             student_loss = total if regularization is None else total - regularization

@@ -76,13 +76,32 @@ def stochastic(softmax=False, dropout=0.5, name=None):
     )
 
 
+@keras.saving.register_keras_serializable(package="keras_ats_tests")
+class Restless(layers.Layer):
+    """Trains its BatchNormalization, drops units and adds a loss at inference too."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.normalization = layers.BatchNormalization()
+        self.dropout = layers.Dropout(0.5)
+
+    def build(self, input_shape):
+        self.normalization.build(input_shape)
+
+    def call(self, inputs):
+        hidden = self.normalization(inputs, training=True)
+        self.add_loss(keras.ops.mean(keras.ops.square(hidden)))
+        return self.dropout(hidden, training=True)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
 def restless(name=None):
-    """A model that trains its BatchNormalization and drops units at inference too."""
-    inputs = keras.Input((FEATURES,))
-    hidden = layers.Dense(8)(inputs)
-    hidden = layers.BatchNormalization()(hidden, training=True)
-    hidden = layers.Dropout(0.5)(hidden, training=True)
-    return keras.Model(inputs, layers.Dense(CLASSES)(hidden), name=name)
+    """A model that will not be told that it is not being trained."""
+    return keras.Sequential(
+        [keras.Input((FEATURES,)), layers.Dense(8), Restless(), layers.Dense(CLASSES)], name=name
+    )
 
 
 def tokens(width=4, softmax=False, name=None):

@@ -67,7 +67,11 @@ def _mlp(weights, x):
 
 
 def _sum_mlp(weights, x):
-    return _mlp(weights, x[0] + x[1])
+    return _mlp(weights, x[0] + 2 * x[1])
+
+
+def _swapped_sum_mlp(weights, x):
+    return _mlp(weights, x[1] + 2 * x[0])
 
 
 def _named_sum_mlp(weights, x):
@@ -154,12 +158,12 @@ def _softmax_outside(softmax=True):
 
 def _list_inputs(softmax=True, nested=True):
     two = [keras.Input((FEATURES,)), keras.Input((FEATURES,))]
-    hidden = _hidden()(layers.Add()(two))
+    hidden = _hidden()(two[0] + 2.0 * two[1])
     inner = keras.Model(two, layers.Dense(CLASSES, "softmax" if softmax else None)(hidden))
     if not nested:
         return inner
     outer = [keras.Input((FEATURES,)), keras.Input((FEATURES,))]
-    # Swapped on purpose: a sum does not mind, but the order of arguments must be the nested one.
+    # Swapped on purpose: the view must keep the order of the call.
     return keras.Model(outer, inner([outer[1], outer[0]]))
 
 
@@ -243,7 +247,7 @@ SOFTMAX = {
     "dict_inputs": Case(
         functools.partial(_dict_inputs, nested=False), _named_sum_mlp, _named_vectors
     ),
-    "nested_list_inputs": Case(_list_inputs, _sum_mlp, _pair_of_vectors),
+    "nested_list_inputs": Case(_list_inputs, _swapped_sum_mlp, _pair_of_vectors),
     "nested_dict_inputs": Case(_dict_inputs, _named_sum_mlp, _named_vectors),
     "called_twice": Case(_called_twice),
 }

@@ -10,6 +10,7 @@ from keras_ats import checks
 from keras_ats._keras import get_keras_mask, reduce_weighted_values
 from keras_ats.configurable import Configurable
 from keras_ats.naming import snake_case
+from keras_ats.ops.batch import weights_of_positions
 from keras_ats.ops.labels import are_class_ids, shapes_fit
 from keras_ats.ops.standardize import standardized_logits
 from keras_ats.types import Config, Tensor
@@ -159,18 +160,9 @@ class KDLoss(Configurable, keras.losses.Loss):
             variable.assign(store[str(index)])
 
     def _reduce(self, values: Tensor, sample_weight: Tensor | None, mask: Tensor | None) -> Tensor:
-        if sample_weight is not None:
-            sample_weight = ops.convert_to_tensor(sample_weight, dtype="float32")
-            # One weight per sample covers all positions of that sample.
-            while 0 < len(sample_weight.shape) < len(values.shape):
-                sample_weight = ops.expand_dims(sample_weight, -1)
-            if 0 < len(values.shape) == len(sample_weight.shape):
-                sample_weight = ops.broadcast_to(sample_weight, ops.shape(values))
-            # On torch, Keras multiplies a mask into the weights in place: into the caller's.
-            sample_weight = ops.copy(sample_weight)
         return reduce_weighted_values(
             values,
-            sample_weight=sample_weight,
+            sample_weight=weights_of_positions(sample_weight, values),
             mask=mask,
             reduction=self.reduction,
             dtype="float32",

@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from keras_ats.ops.batch import weights_of_positions
 from keras_ats.ops.labels import are_class_ids
 from keras_ats.types import Tensor
 
@@ -37,6 +38,13 @@ class LabelCrossentropy(keras.losses.Loss):
     ) -> None:
         # float32 holds every class id below 2**24 exactly; bfloat16 would turn 257 into 256.
         super().__init__(name=name, reduction=reduction, dtype="float32", **kwargs)
+
+    def __call__(
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
+    ) -> Tensor:
+        """Returns the loss of one batch; a weight per sample covers all positions of the sample."""
+        weights = weights_of_positions(sample_weight, y_pred[..., 0])
+        return super().__call__(y_true, y_pred, weights)
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """Returns the cross-entropy of each position, shape `(...,)`."""

@@ -1,6 +1,7 @@
 """Pure tensor functions: classes on the last axis, any leading axes, float32 inside, unreduced."""
 
 from keras_ats.ops.batch import batch_mean as batch_mean
+from keras_ats.ops.batch import weights_of_positions as weights_of_positions
 from keras_ats.ops.class_groups import (
     correct_wrong_log_softmax as correct_wrong_log_softmax,
 )
@@ -55,5 +56,6 @@ __all__ = [
     "temperature_softmax",
     "top_class_indicator",
     "weighted_log_softmax",
+    "weights_of_positions",
     "wrong_class_log_softmax",
 ]
