@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import Progress
@@ -100,7 +101,7 @@ class School:
         # All steps as one epoch of full batches: one shape to compile, no pause in between.
         images, labels = split
         order = np.resize(np.arange(len(labels)), self.steps * BATCH_SIZE)
-        np.random.shuffle(order)
+        np.random.default_rng(seed).shuffle(order)
         model.fit(images[order], labels[order], batch_size=BATCH_SIZE, shuffle=False, verbose=0)
         self.when_trained()
         return network
@@ -140,7 +141,7 @@ def compare(seeds: int, steps: int, output: Path) -> None:
                 accuracy[lesson].append(percent_correct(student, test_split))
     report(lessons, accuracy)
     student.save(output / "student.keras")
-    # draw_soft_targets(teacher, student_split, lessons[-2:], output / "soft_targets.png")
+    draw_soft_targets(teacher, student_split, lessons[-2:], output / "soft_targets.png")
     print(f"{output} holds soft_targets.png and the last student, student.keras.")
 
 
@@ -224,21 +225,58 @@ def mean_and_error(values: np.ndarray) -> str:
     return f"{np.mean(values):+.1f} ± {sample_deviation(values) / len(values) ** 0.5:.1f}"
 
 
-def sample_deviation(values: Sequence[float]) -> float:
+def sample_deviation(values: np.ndarray | list[float]) -> float:
     return np.std(values, ddof=1) if len(values) > 1 else np.nan
 
 
 def draw_soft_targets(
     teacher: keras.Model, split: Split, lessons: list[Lesson], path: Path
 ) -> None:
+    """Draws what a teacher teaches about three digits, and how far apart its wrong classes lie."""
     images, labels = split
     logits = LiveTeacher(teacher)(images)
     (one, _), (correct, wrong) = (lesson.temperatures for lesson in lessons)
-    targets = [
-        keras.ops.convert_to_numpy(ops.asymmetric_softmax(logits, labels, *temperatures))
-        for temperatures in ((1.0, 1.0), (one, one), (correct, wrong))
-    ]
-    spreads = [keras.ops.convert_to_numpy(ops.derived_variance(p, labels)) ** 0.5 for p in targets]
+    targets, spreads = {}, {}
+    for heading, temperatures in {
+        "Temperature 1": (1.0, 1.0),
+        f"One temperature, {one:g}": (one, one),
+        f"ATS, {correct:g} for the correct class,\n{wrong:g} for the wrong ones": (correct, wrong),
+    }.items():
+        soft_targets = ops.asymmetric_softmax(logits, labels, *temperatures)
+        variance = ops.derived_variance(soft_targets, labels)
+        targets[heading] = keras.ops.convert_to_numpy(soft_targets)
+        spreads[heading] = keras.ops.convert_to_numpy(variance) ** 0.5
+    _, under_one, under_ats = spreads.values()
+    # Of each digit the image with the widest spread under ATS, and the first three of these.
+    widest = {labels[index]: index for index in np.argsort(under_ats)}
+    shown = sorted(widest.values(), key=lambda index: -under_ats[index])[:3]
+
+    figure = Figure(figsize=(9, 5.6), layout="constrained")
+    figure.suptitle(
+        f"Under ATS the teacher's wrong classes lie {under_ats.mean() / under_one.mean():.1f} "
+        "times as far apart as under one temperature",
+        fontweight="bold",
+    )
+    panels = figure.subplots(len(shown), 4, width_ratios=(0.8, 2, 2, 2))
+    for row, index in zip(panels, shown, strict=True):
+        row[0].imshow(images[index].reshape(8, 8), cmap="gray_r")
+        row[0].set_axis_off()
+        for axes, heading in zip(row[1:], targets, strict=True):
+            draw_bars(axes, targets[heading][index], labels[index], spreads[heading][index])
+        row[1].set_ylabel("probability")
+    for axes, heading in zip(panels[0], ("Image", *targets), strict=True):
+        axes.set_title(heading, fontsize=10)
+    for axes in panels[-1, 1:]:
+        axes.set_xlabel("class (grey: the correct one)")
+    figure.savefig(path, dpi=160)
+
+
+def draw_bars(axes: Axes, probabilities: np.ndarray, label: int, spread: float) -> None:
+    classes = np.arange(len(probabilities))
+    axes.bar(classes, probabilities, color=np.where(classes == label, "#b8b8b8", "#1f5fa8"))
+    axes.text(0.98, 0.9, f"spread {spread:.3f}", ha="right", va="top", transform=axes.transAxes)
+    axes.set(xticks=classes, yticks=(0, 0.5, 1), ylim=(0, 1.05))
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 if __name__ == "__main__":

@@ -204,6 +204,25 @@ def test_padding_counts_for_nothing():
     _assert_same(logs, expected)
 
 
+def test_masks_and_weights_count_once():
+    """Against NumPy: the mean over valid tokens, each times its weight."""
+    x, y, weights = _run("tokens")[0]
+    distiller = _pair("tokens")
+    distiller.compile(kd_loss=keras_ats.losses.TemperatureKD(2.0), evaluate_teacher=True)
+    logs = distiller.evaluate(x, y, sample_weight=weights, verbose=0, return_dict=True)
+    log_p = np.log(distiller.predict(x, verbose=0).astype("float64"))
+    softened = [
+        logits / 2 - np.log(np.exp(logits / 2).sum(-1, keepdims=True))
+        for logits in (distiller.teacher.predict(x, verbose=0).astype("float64"), log_p)
+    ]
+    valid = x != 0
+    student = -np.take_along_axis(log_p, y[..., None], axis=-1)[..., 0]
+    kd = 4 * (np.exp(softened[0]) * (softened[0] - softened[1])).sum(-1)
+    for name, values in (("student_loss", student), ("kd_loss", kd)):
+        expected = (values * weights)[valid].sum() / valid.sum()
+        assert logs[name] == pytest.approx(expected, rel=1e-4), name
+
+
 @pytest.mark.parametrize("shape", [(8,), (8, 1), (8, models.TOKENS)])
 def test_masked_losses_leave_the_weights_as_they_are(shape, rng):
     """Keras multiplies the mask into them, which on torch happens in place."""

@@ -1,0 +1,61 @@
+"""The examples run as they stand, in a process and a folder of their own."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = ROOT / "examples"
+
+
+def run(name, *arguments, folder):
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / name, *map(str, arguments)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def digits_predicted_by(path):
+    student = keras.saving.load_model(path)
+    return student.predict(np.zeros((2, 64), "float32"), verbose=0)
+
+
+def test_quickstart(tmp_path):
+    printed = run("quickstart.py", "--seeds", 2, "--steps", 20, folder=tmp_path)
+    rows = re.findall(r"(none|small|large)\b.*?(\d+\.\d ± \d+\.\d)\D*$", printed, re.MULTILINE)
+    assert [teacher for teacher, _ in rows] == ["none", "small", "small", "large", "large"]
+    output = tmp_path / "quickstart-output"
+    np.testing.assert_allclose(digits_predicted_by(output / "student.keras").sum(axis=-1), 1, 1e-5)
+    assert (output / "soft_targets.png").read_bytes().startswith(b"\x89PNG")
+    assert (output / "soft_targets.png").stat().st_size > 20_000
+
+
+def test_existing_project(tmp_path):
+    printed = run("existing_project.py", folder=tmp_path)
+    accuracy = float(re.search(r"Test accuracy of the student: (\d+\.\d) %", printed)[1])
+    assert accuracy > 70
+    assert "val_student_loss" in printed
+    np.testing.assert_allclose(
+        digits_predicted_by(tmp_path / "student.keras").sum(axis=-1), 1, 1e-5
+    )
+
+
+def test_few_lines_of_the_existing_project_change():
+    lines = (EXAMPLES / "existing_project.py").read_text().splitlines()
+    changed = [line for line in lines if "# CHANGED: " in line]
+    assert 0 < len(changed) <= 5
+    # Marked is marked: nothing else in the script knows of this package.
+    assert all(
+        "keras_ats" not in line for line in set(lines) - set(changed) if "CHANGED" not in line
+    )
