@@ -41,6 +41,12 @@ def test_quickstart(tmp_path):
     assert (output / "soft_targets.png").stat().st_size > 20_000
 
 
+def test_quickstart_with_the_rivals(tmp_path):
+    printed = run("quickstart.py", "--seeds", 1, "--steps", 2, "--all-methods", folder=tmp_path)
+    for method in ("DKD", "DIST", "CTKD", "WTTM", "label smoothing"):
+        assert len(re.findall(rf"large\b.*?{method}\b.*?\d+\.\d ±", printed)) == 1
+
+
 def test_existing_project(tmp_path):
     printed = run("existing_project.py", folder=tmp_path)
     accuracy = float(re.search(r"Test accuracy of the student: (\d+\.\d) %", printed)[1])
