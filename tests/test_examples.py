@@ -51,6 +51,7 @@ def test_existing_project(tmp_path):
     printed = run("existing_project.py", folder=tmp_path)
     accuracy = float(re.search(r"Test accuracy of the student: (\d+\.\d) %", printed)[1])
     assert accuracy > 70
+    assert re.search(r"Without the teacher: \d+\.\d %", printed)
     assert "val_student_loss" in printed
     np.testing.assert_allclose(
         digits_predicted_by(tmp_path / "student.keras").sum(axis=-1), 1, 1e-5
