@@ -1,5 +1,12 @@
 """A loss on a batch spread over devices is the loss on one device, or says that it is not."""
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import conftest  # noqa: F401  # Sets up the devices, also in a process without pytest.
 import keras
 import numpy as np
 import pytest
@@ -30,8 +37,8 @@ INDEPENDENT = {
 BATCH_DEPENDENT = {"dist": losses.DIST, "relation": losses.RelationKD}
 
 
-@pytest.fixture
-def batch(rng):
+def make_batch():
+    rng = np.random.default_rng(0)
     student, teacher = rng.normal(0, 3, (2, 8, CLASSES)).astype("float32")
     weights = rng.uniform(0, 2, 8).astype("float32")
     return student, teacher, rng.integers(0, CLASSES, 8), weights
@@ -68,10 +75,29 @@ def on_four_devices(create, batch):
     return float(jax.jit(create())(*(jax.device_put(part, spread) for part in batch)))
 
 
-def on_several_devices(create, batch):
-    return {"tensorflow": on_two_replicas, "jax": on_four_devices}[keras.backend.backend()](
-        create, batch
+def print_values_on_several_devices():
+    run = {"tensorflow": on_two_replicas, "jax": on_four_devices}[keras.backend.backend()]
+    values = {
+        name: run(create, make_batch()) for name, create in (INDEPENDENT | BATCH_DEPENDENT).items()
+    }
+    print(json.dumps(values))
+
+
+@pytest.fixture(scope="module")
+def on_several_devices():
+    """The value of each loss, from a process of its own.
+
+    Two strategies of TensorFlow's in one process can clash over the keys of their collectives.
+    """
+    done = subprocess.run(
+        [sys.executable, __file__],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 single_device_only = pytest.mark.skipif(
@@ -80,17 +106,18 @@ single_device_only = pytest.mark.skipif(
 
 
 @single_device_only
-@pytest.mark.parametrize("create", INDEPENDENT.values(), ids=INDEPENDENT)
-def test_several_devices_equal_one(create, batch):
-    expected = on_one_device(create(), batch)
-    np.testing.assert_allclose(on_several_devices(create, batch), expected, rtol=1e-5)
+@pytest.mark.parametrize("name", INDEPENDENT)
+def test_several_devices_equal_one(name, on_several_devices):
+    expected = on_one_device(INDEPENDENT[name](), make_batch())
+    np.testing.assert_allclose(on_several_devices[name], expected, rtol=1e-5)
 
 
 @single_device_only
-@pytest.mark.parametrize("create", BATCH_DEPENDENT.values(), ids=BATCH_DEPENDENT)
-def test_batch_dependent_losses_on_several_devices(create, batch):
+@pytest.mark.parametrize("name", BATCH_DEPENDENT)
+def test_batch_dependent_losses_on_several_devices(name, on_several_devices):
+    create, batch = BATCH_DEPENDENT[name], make_batch()
     expected = on_one_device(create(), batch)
-    actual = on_several_devices(create, batch)
+    actual = on_several_devices[name]
     if keras.backend.backend() == "jax":
         # One array over four devices: the batch is the global one.
         np.testing.assert_allclose(actual, expected, rtol=1e-5)
@@ -109,3 +136,7 @@ def test_every_public_loss_is_listed():
     bases = {losses.KDLoss, losses.SoftTargetKD, losses.get, losses.LabelCrossentropy}
     # Sigmoid units: rows of zeros and ones for labels, tested on their own.
     assert public - covered - bases == {losses.BernoulliKD}
+
+
+if __name__ == "__main__":
+    print_values_on_several_devices()
