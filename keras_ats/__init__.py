@@ -8,7 +8,9 @@ distiller.student.save("student.keras")
 
 from keras_ats import adjustments as adjustments
 from keras_ats import callbacks as callbacks
+from keras_ats import data as data
 from keras_ats import losses as losses
+from keras_ats import models as models
 from keras_ats import ops as ops
 from keras_ats import teachers as teachers
 from keras_ats import temperatures as temperatures
@@ -22,8 +24,10 @@ __all__ = [
     "__version__",
     "adjustments",
     "callbacks",
+    "data",
     "distill_chain",
     "losses",
+    "models",
     "ops",
     "self_distill",
     "teachers",

@@ -1,0 +1,1 @@
+"""The parts of examples/cifar.py: options, training, run folders, report, export."""

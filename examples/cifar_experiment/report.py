@@ -1,0 +1,95 @@
+"""Tables of finished runs."""
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from cifar_experiment.run_folder import write_json
+
+
+def run(options: argparse.Namespace) -> None:
+    """Prints one row per experiment: last-epoch test accuracy, mean and deviation over seeds."""
+    rows = summarise(find_runs(options.runs))
+    if not rows:
+        raise ValueError(f"No finished run in {', '.join(map(str, options.runs))}.")
+    table = Table(title="Test accuracy of the last epoch, %: mean ± standard deviation over seeds")
+    headings = ("network", "method", "temperatures", "teacher", "train images", "epochs", "seeds")
+    for heading in (*headings, "accuracy"):
+        table.add_column(heading)
+    for row in rows:
+        table.add_row(*(str(row[heading]) for heading in headings), row["accuracy"])
+    Console().print(table)
+    if options.json:
+        write_json(options.json, rows)
+
+
+def find_runs(paths: list[Path]) -> list[dict[str, Any]]:
+    """Configuration and result of every finished run in or under the folders."""
+    runs = []
+    for result_file in sorted(file for path in paths for file in path.rglob("result.json")):
+        config = json.loads((result_file.parent / "config.json").read_text())["config"]
+        runs.append({"config": config, "result": json.loads(result_file.read_text())})
+    return runs
+
+
+def summarise(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row per set of runs that differ in their seed only."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for one in runs:
+        # A teacher of another seed is another file under another name: not another experiment.
+        shared = {k: v for k, v in one["config"].items() if k not in ("seed", "teacher_file")}
+        if "teacher" in shared:
+            shared["teacher"] = shared["teacher"].rpartition("-seed")[0] or shared["teacher"]
+        groups.setdefault(json.dumps(shared, sort_keys=True), []).append(one)
+    return [_row(json.loads(key), group) for key, group in sorted(groups.items())]
+
+
+def _row(config: dict[str, Any], runs: list[dict[str, Any]]) -> dict[str, Any]:
+    percents = [100 * one["result"]["test_accuracy"] for one in runs]
+    pair = config.get("temperatures")
+    return {
+        "network": config["network"],
+        "method": config["method"],
+        "temperatures": ", ".join(f"{value:g}" for value in pair) if pair else "",
+        "teacher": config.get("teacher", ""),
+        "dataset": config["dataset"],
+        "train images": runs[0]["result"]["train_images"],
+        "epochs": config["epochs"],
+        "seeds": len(runs),
+        "accuracy": mean_and_deviation(percents),
+        "accuracies": percents,
+    }
+
+
+def print_sweep(accuracies: dict[tuple[float, float], list[float]]) -> None:
+    """Prints mean validation accuracies as a grid, and the best pair."""
+    correct_temperatures = sorted({correct for correct, _ in accuracies})
+    wrong_temperatures = sorted({wrong for _, wrong in accuracies})
+    table = Table(title="Validation accuracy of the last epoch, %, mean over seeds")
+    table.add_column("correct \\ wrong")
+    for wrong in wrong_temperatures:
+        table.add_column(f"{wrong:g}")
+    means = {pair: 100 * statistics.mean(values) for pair, values in accuracies.items()}
+    for correct in correct_temperatures:
+        cells = (f"{means[correct, wrong]:.2f}" for wrong in wrong_temperatures)
+        table.add_row(f"{correct:g}", *cells)
+    Console().print(table)
+    best = max(means, key=lambda pair: means[pair])
+    print(
+        "Best on validation images: --correct-temperature {:g} --wrong-temperature {:g}. ".format(
+            *best
+        )
+        + "For a test accuracy, train with these on the whole train split with `distill`."
+    )
+
+
+def mean_and_deviation(values: list[float]) -> str:
+    """`mean ± standard deviation`; of a single value only the value."""
+    if len(values) == 1:
+        return f"{values[0]:.2f}"
+    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"

@@ -1,0 +1,161 @@
+"""One run: data, network, schedule; from the start or from where it was stopped."""
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from cifar_experiment.run_folder import RunFolder, SaveEveryEpoch
+from keras_ats import data
+
+Build = Callable[[tuple[int, ...], int], keras.Model]
+PUBLISHED_EPOCHS = 240
+WARMUP_EPOCHS = 5
+MILESTONES = (150, 180, 210)
+
+
+def train(
+    options: argparse.Namespace,
+    folder: RunFolder,
+    load: Callable[[], data.Splits],
+    build: Build,
+) -> dict[str, Any]:
+    """Trains what `build` returns, a compiled network or distiller, and returns the result.
+
+    Args:
+        options: The command line.
+        folder: Where the run is kept; a finished run is not trained again.
+        load: Reads the data, if it is needed.
+        build: Makes the model from the shape of an image and the number of classes.
+    """
+    if folder.result is not None:
+        return folder.result
+    make_repeatable(options.seed)
+    splits = load()
+    train_split = splits.train
+    batches = {"batch_size": options.batch_size}
+    # Whole batches only: devices share them out evenly, and one shape is compiled.
+    steps = train_split.steps(**batches, drop_remainder=True)
+    if steps == 0:
+        raise ValueError(
+            f"--batch-size {options.batch_size} is more than the {len(train_split)} training "
+            "images. Give a smaller one."
+        )
+    with distribution(options.devices):
+        model = build(train_split.features.shape[1:], len(train_split.class_names))
+        done, checkpoint = folder.checkpoint()
+        if checkpoint is not None:
+            model.optimizer.build(model.trainable_variables)
+            model.load_weights(checkpoint)
+            print(f"{folder.path}: going on after epoch {done} of {options.epochs}.")
+    validation = None
+    if splits.validation is not None:
+        validation = splits.validation.batches(**batches)
+    model.fit(
+        train_split.batches(
+            **batches,
+            shuffle=True,
+            augment=True,
+            seed=options.seed,
+            first_epoch=done,
+            drop_remainder=True,
+        ),
+        shuffle=False,  # The dataset does it.
+        steps_per_epoch=steps,
+        initial_epoch=done,
+        epochs=options.epochs,
+        validation_data=validation,
+        callbacks=[
+            keras.callbacks.LearningRateScheduler(
+                lambda epoch: learning_rate(epoch, options.epochs, options.learning_rate)
+            ),
+            SaveEveryEpoch(folder),
+        ],
+        verbose=1 if sys.stdout.isatty() else 2,
+    )
+    test = model.evaluate(splits.test.batches(**batches), return_dict=True, verbose=0)
+    history = folder.history()
+    result = {
+        "test_accuracy": round(test["accuracy"], 5),
+        "validation_accuracy": history[-1].get("val_accuracy"),
+        "train_accuracy": round(history[-1]["accuracy"], 5),
+        "epochs": len(history),
+        "train_images": len(train_split),
+        "test_images": len(splits.test),
+        "parameters": network_of(model).count_params(),
+        "seconds": round(sum(epoch["seconds"] for epoch in history), 1),
+    }
+    return folder.finish(network_of(model), result)
+
+
+def learning_rate(epoch: int, epochs: int, base: float) -> float:
+    """The published schedule, scaled to `epochs`: linear warm-up, then a tenth at each milestone.
+
+    Of 240 epochs 5 are warm-up and the milestones are 150, 180 and 210.
+    """
+    scale = epochs / PUBLISHED_EPOCHS
+    warmup = round(WARMUP_EPOCHS * scale)
+    passed = sum(epoch >= round(milestone * scale) for milestone in MILESTONES)
+    # The authors' first epoch has a rate of nearly 0; one of 1 / (warmup + 1) is not lost.
+    return min(1.0, (epoch + 1) / (warmup + 1)) * base * 0.1**passed
+
+
+def sgd() -> keras.optimizers.Optimizer:
+    """SGD as published. Weight decay is in the networks, and the rate is set every epoch."""
+    return keras.optimizers.SGD(momentum=0.9)
+
+
+def network_of(model: keras.Model) -> keras.Model:
+    """The network that a run is about: a distiller's student, or the model itself."""
+    return getattr(model, "student", model)
+
+
+def make_repeatable(seed: int) -> None:
+    """Draws the same weights, and computes the same sums, in every run of the same seed."""
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(seed)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+
+
+def distribution(devices: int) -> contextlib.AbstractContextManager[Any]:
+    """The scope in which a model is built that trains on several devices."""
+    if devices == 1:
+        return contextlib.nullcontext()
+    if keras.backend.backend() == "tensorflow":
+        return mirrored(devices).scope()
+    import jax
+
+    found = jax.devices()
+    if len(found) < devices:
+        raise ValueError(f"--devices {devices}: JAX has {len(found)}: {found}.")
+    keras.distribution.set_distribution(
+        keras.distribution.DataParallel(devices=found[:devices], auto_shard_dataset=False)
+    )
+    return contextlib.nullcontext()
+
+
+def mirrored(devices: int) -> Any:
+    """TensorFlow's strategy over GPUs if there are enough of them, else over parts of the CPU."""
+    import tensorflow as tf
+
+    if len(tf.config.list_logical_devices("GPU")) >= devices:
+        return tf.distribute.MirroredStrategy([f"GPU:{index}" for index in range(devices)])
+    return tf.distribute.MirroredStrategy([f"CPU:{index}" for index in range(devices)])
+
+
+def divide_cpu(devices: int) -> None:
+    """Gives TensorFlow several devices on one CPU; to be called before it starts any."""
+    if keras.backend.backend() != "tensorflow" or devices == 1:
+        return
+    import tensorflow as tf
+
+    if len(tf.config.list_physical_devices("GPU")) < devices:
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        part = tf.config.LogicalDeviceConfiguration()
+        tf.config.set_logical_device_configuration(cpu, [part] * devices)

@@ -1,0 +1,144 @@
+"""Published data sets by name."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from keras_ats.data import arrays, cinic10, tfds_sets, tiny_imagenet
+from keras_ats.data.published import Published, Request, check_classes
+from keras_ats.data.samples import Samples
+from keras_ats.data.statistics import Statistics, chosen_statistics
+
+
+class Splits(NamedTuple):
+    """What `load` returns: `train`, `validation` (may be None) and `test`, each `Samples`."""
+
+    train: Samples
+    validation: Samples | None
+    test: Samples
+
+
+class _Set(NamedTuple):
+    read: Callable[[Request], Published]
+    num_classes: int
+    size: int
+    kind: str = "images"
+
+
+_SETS = {
+    "cifar10": _Set(tfds_sets.read_images, 10, 32),
+    "cifar100": _Set(tfds_sets.read_images, 100, 32),
+    "caltech_birds2011": _Set(tfds_sets.read_images, 200, 64),
+    "stanford_dogs": _Set(tfds_sets.read_images, 120, 64),
+    "speech_commands": _Set(tfds_sets.read_speech, 12, 32, "spectrograms"),
+    "cinic10": _Set(cinic10.read, 10, cinic10.SIZE),
+    "tiny_imagenet": _Set(tiny_imagenet.read, 200, tiny_imagenet.SIZE),
+}
+
+
+def load(
+    name: str,
+    data_dir: str | Path | None = None,
+    *,
+    image_size: int | None = None,
+    validation_fraction: float = 0.0,
+    size: int | None = None,
+    statistics: Statistics = "computed",
+    seed: int = 0,
+    verbose: bool = True,
+) -> Splits:
+    """Loads a published data set from disk into memory.
+
+    The test split is the published one, whole. A validation split is carved from train, class by
+    class, so that choices such as a temperature need not be made on test images. Nothing is
+    downloaded; where a data set is missing, the error says how to get it.
+
+    Args:
+        name: "cifar10", "cifar100", "caltech_birds2011", "stanford_dogs" or "speech_commands", as
+            prepared by TensorFlow Datasets; "cinic10" or "tiny_imagenet", unpacked.
+        data_dir: Folder of TFDS's data sets, by default TFDS's own; or the folder that the archive
+            was unpacked in.
+        image_size: Height and width to come to, the largest centred square being scaled. Defaults
+            to 32, and 64 for Tiny-ImageNet, birds and dogs. Of spectrograms: frames and mel bins,
+            from 8 to 64.
+        validation_fraction: Of train, from 0 to below 1. At 0, the default, `validation` is the
+            published one of CINIC-10 and Speech Commands, and None for the others. Above 0 it is
+            carved from train, and a published one is left aside.
+        size: Class-balanced subset of train, taken before validation is carved from it. Defaults
+            to all.
+        statistics: What features are normalised with. "computed" (default): mean and deviation of
+            each channel over the samples in `train`, without those of validation and test;
+            "published": the numbers in use for CIFAR, CINIC-10 and Tiny-ImageNet; "imagenet": as
+            in the ATS paper's code; or a tuple `(mean, std)` for features from 0 to 1.
+        seed: Of subset and validation split.
+        verbose: Whether to show progress.
+
+    Returns:
+        `(train, validation, test)`.
+
+    Raises:
+        ImportError: If TensorFlow or TensorFlow Datasets is missing.
+        FileNotFoundError: If the data set is not there.
+        ValueError: If an argument is wrong, or the data set is broken.
+
+    Example:
+
+    <!-- no-run: needs the data set on disk -->
+    ```python
+    train, validation, test = keras_ats.data.load("cifar10", validation_fraction=0.1)
+    ```
+    """
+    if name not in _SETS:
+        raise ValueError(f"`name` must be one of {sorted(_SETS)}. Received: name={name!r}.")
+    chosen = _SETS[name]
+    request = Request(
+        name=name,
+        data_dir=None if data_dir is None else Path(data_dir).expanduser(),
+        size=_checked_size(image_size, chosen),
+        num_classes=chosen.num_classes,
+        with_validation=not validation_fraction,
+        verbose=verbose,
+    )
+    if not 0 <= validation_fraction < 1:
+        raise ValueError(
+            "`validation_fraction` must be at least 0 and below 1. Received: "
+            f"validation_fraction={validation_fraction!r}."
+        )
+    published = chosen.read(request)
+    check_classes(published, request)
+    splits = {split: _samples(published, split, name, chosen.kind) for split in published.splits}
+    train, validation, test = splits["train"], splits.get("validation"), splits["test"]
+    if size is not None:
+        train = train.subset(size, seed)
+    if validation_fraction:
+        train, validation = train.split(validation_fraction, seed)
+    mean, std = chosen_statistics(statistics, train.features, name)
+    return Splits(
+        replace(train, mean=mean, std=std),
+        None if validation is None else replace(validation, mean=mean, std=std),
+        replace(test, mean=mean, std=std),
+    )
+
+
+def _samples(published: Published, split: str, name: str, kind: str) -> Samples:
+    features, labels = published.splits[split]
+    channels = features.shape[-1]
+    return Samples.from_arrays(
+        features,
+        labels,
+        class_names=published.class_names,
+        name=f"{name}/{split}",
+        # Known only when it is known which samples are left in train.
+        statistics=((0.0,) * channels, (1.0,) * channels),
+        kind=kind,
+    )
+
+
+def _checked_size(image_size: int | None, chosen: _Set) -> int:
+    size = chosen.size if image_size is None else arrays.whole_number(image_size, "image_size", 8)
+    if chosen.kind == "spectrograms" and size > 64:
+        raise ValueError(
+            f"Spectrograms have from 8 to 64 mel bins. Received: image_size={image_size!r}."
+        )
+    return size

@@ -1,0 +1,263 @@
+"""Labelled samples in memory: subsets, splits, and batches for training."""
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from keras_ats.data import arrays, pipeline, sampling
+from keras_ats.data.arrays import Array
+from keras_ats.data.statistics import Channels, Statistics, chosen_statistics
+from keras_ats.data.tensorflow_modules import import_tensorflow
+from keras_ats.types import Tensor
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Samples:
+    """Labelled images or spectrograms in memory, which know who they are.
+
+    Held as one array, samples can be shuffled all at once, and any epoch can be made again: what
+    a network sees in an epoch depends on the seed, the epoch and the samples' ids, not on what ran
+    before. `load` makes these of published data sets, `Samples.from_arrays` of your own arrays.
+
+    Args:
+        features: `(n, height, width, channels)`, uint8 from 0 to 255; or float32, also `(n, ...)`.
+        labels: `(n,)`, int32, class ids from 0.
+        ids: `(n,)`, int64, place in the published split. A subset keeps the ids of its samples.
+        class_names: Name of each class.
+        name: Data set and split that the ids count in, such as "cifar10/train".
+        mean: Of each channel, taken away from the features. Bytes are divided by 255 before.
+        std: Of each channel, what they are divided by then.
+        kind: "images" or "spectrograms"; decides what augmentation does.
+
+    Example:
+
+    ```python
+    x = np.random.randint(0, 256, (40, 32, 32, 3), "uint8")
+    y = np.arange(40) % 10
+    train, validation = keras_ats.data.Samples.from_arrays(x, y).split(0.25)
+
+    model = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Flatten()])
+    model.add(keras.layers.Dense(10))
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(
+        train.batches(8, shuffle=True, augment=True),
+        steps_per_epoch=train.steps(8),
+        validation_data=validation.batches(8),
+        epochs=2,
+        verbose=0,
+    )
+    ```
+    """
+
+    features: Array
+    labels: Array
+    ids: Array
+    class_names: tuple[str, ...]
+    name: str
+    mean: Channels
+    std: Channels
+    kind: str = "images"
+
+    @classmethod
+    def from_arrays(
+        cls,
+        features: Any,
+        labels: Any,
+        *,
+        ids: Any = None,
+        class_names: Sequence[str] | None = None,
+        name: str = "arrays",
+        statistics: Statistics = "computed",
+        kind: str = "images",
+    ) -> "Samples":
+        """Makes samples of arrays, with all that is left out filled in.
+
+        Args:
+            features: As in the class.
+            labels: `(n,)` or `(n, 1)`, integers.
+            ids: `(n,)`, different integers from 0 up. Defaults to 0, 1, 2 and so on.
+            class_names: Defaults to "0", "1" and so on, up to the highest label.
+            name: Of the data set.
+            statistics: As for `load`. Give test samples those of the training samples:
+                `(train.mean, train.std)`.
+            kind: "images" or "spectrograms".
+
+        Returns:
+            The samples.
+
+        Raises:
+            ValueError: If the arrays do not fit together.
+
+        Example:
+
+        ```python
+        (x, y), (x_test, y_test) = [
+            (np.random.randint(0, 256, (8, 32, 32, 3), "uint8"), np.arange(8) % 2) for _ in range(2)
+        ]
+        train = keras_ats.data.Samples.from_arrays(x, y)
+        test = keras_ats.data.Samples.from_arrays(
+            x_test, y_test, statistics=(train.mean, train.std)
+        )
+        ```
+        """
+        if kind not in ("images", "spectrograms"):
+            raise ValueError(f"`kind` must be 'images' or 'spectrograms'. Received: kind={kind!r}.")
+        features = arrays.checked_features(features)
+        labels = arrays.checked_labels(labels, len(features))
+        mean, std = chosen_statistics(statistics, features, name)
+        return cls(
+            features=features,
+            labels=labels,
+            ids=arrays.checked_ids(ids, len(features)),
+            class_names=arrays.checked_class_names(class_names, labels),
+            name=name,
+            mean=mean,
+            std=std,
+            kind=kind,
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __repr__(self) -> str:
+        return (
+            f"Samples('{self.name}': {len(self)} {self.kind} of shape {self.features.shape[1:]}, "
+            f"{self.features.dtype}, {len(self.class_names)} classes)"
+        )
+
+    def subset(self, size: int, seed: int = 0) -> "Samples":
+        """Draws a class-balanced subset, without replacement.
+
+        With the same seed a smaller subset lies within a larger one.
+
+        Args:
+            size: Number of samples. Where the classes cannot all have the same number, the first
+                ones have one more.
+            seed: At least 0. Defaults to 0.
+
+        Returns:
+            The subset in the same order, with ids and statistics of the whole.
+
+        Raises:
+            ValueError: If a class has too few samples.
+        """
+        return self._where(sampling.balanced(self.labels, self.class_names, size, seed))
+
+    def split(self, fraction: float, seed: int = 0) -> tuple["Samples", "Samples"]:
+        """Carves off a part that has the classes in the same proportions.
+
+        Args:
+            fraction: Of each class, above 0 and below 1. The part has `fraction * len(self)`
+                samples, rounded; each class is within one sample of its share.
+            seed: At least 0. Defaults to 0.
+
+        Returns:
+            The rest, and the part.
+
+        Raises:
+            ValueError: If the part would be empty, or would take all samples of a class.
+        """
+        chosen = sampling.proportional(self.labels, self.class_names, fraction, seed)
+        return self._where(~chosen), self._where(chosen)
+
+    def steps(self, batch_size: int, drop_remainder: bool = False) -> int:
+        """Number of batches in an epoch, for `fit(steps_per_epoch=...)`.
+
+        Args:
+            batch_size: Samples in a batch.
+            drop_remainder: Whether `batches` leaves out a last, smaller batch.
+
+        Returns:
+            At least 1.
+
+        Raises:
+            ValueError: If there is no whole batch and smaller ones are left out.
+        """
+        batch_size = arrays.whole_number(batch_size, "batch_size", 1)
+        if drop_remainder and batch_size > len(self):
+            raise ValueError(
+                f"There is no whole batch. Received: batch_size={batch_size} for {len(self)} "
+                "samples, with drop_remainder=True. Take smaller batches, or keep the remainder."
+            )
+        return len(self) // batch_size if drop_remainder else math.ceil(len(self) / batch_size)
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        augment: bool = False,
+        padding: int | None = None,
+        seed: int = 0,
+        first_epoch: int = 0,
+        with_ids: bool = False,
+        drop_remainder: bool = False,
+    ) -> Any:
+        """Makes a `tf.data.Dataset` of normalised batches, for `fit` on any backend.
+
+        Without `shuffle` it is one pass in order. With it the dataset never ends: epoch
+        `first_epoch`, then the next, each in an order of its own. Tell `fit` where an epoch ends,
+        and a run that was stopped goes on with the very batches that it would have seen:
+
+            fit(samples.batches(128, shuffle=True, augment=True, first_epoch=done),
+                steps_per_epoch=samples.steps(128), initial_epoch=done, epochs=240)
+
+        Args:
+            batch_size: Samples in a batch.
+            shuffle: Whether to draw a new order in every epoch.
+            augment: Images: pad with black (the value 0, before normalisation), crop at random,
+                flip left to right every second time. Spectrograms: shift in time, silence comes
+                in. A sample's draw does not depend on the batch size or on the other samples.
+            padding: Pixels that a crop may move by, or frames that a shift may. Defaults to an
+                eighth of the height, 4 for 32 and 8 for 64 pixels, and to a tenth of the frames.
+            seed: Of orders and augmentation, at least 0.
+            first_epoch: The epoch that comes first, counted from 0.
+            with_ids: Whether to yield `(features, labels, ids)`, to precompute something for each
+                sample. Not for `fit`, which takes a third element for sample weights.
+            drop_remainder: Whether to leave out a last, smaller batch. All batches then have one
+                static shape, which sharding over several processes needs.
+
+        Returns:
+            Dataset of `(features, labels)`: float32 `(batch, ...)`, int32 `(batch,)`; with
+            `with_ids` also int64 `(batch,)`.
+
+        Raises:
+            ImportError: If TensorFlow is not installed.
+            ValueError: If an argument does not fit the samples.
+        """
+        self.steps(batch_size, drop_remainder)
+        if augment and self.features.ndim != 4:
+            raise ValueError(
+                "Augmentation needs features of shape (n, height, width, channels). Received: "
+                f"{self.features.shape}. Leave out augment=True."
+            )
+        if padding is None:
+            padding = self.features.shape[1] // (8 if self.kind == "images" else 10)
+        options = pipeline.Options(
+            batch_size=batch_size,
+            shuffle=shuffle,
+            augment=augment,
+            padding=arrays.whole_number(padding, "padding", 0),
+            seed=arrays.whole_number(seed, "seed", 0),
+            first_epoch=arrays.whole_number(first_epoch, "first_epoch", 0),
+            with_ids=with_ids,
+            drop_remainder=drop_remainder,
+        )
+        return pipeline.dataset(self, self._tensors, options)
+
+    @functools.cached_property
+    def _tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Features, labels and ids, copied to TensorFlow once for all datasets made of them."""
+        tf = import_tensorflow()
+        with tf.device("CPU:0"):
+            return tf.constant(self.features), tf.constant(self.labels), tf.constant(self.ids)
+
+    def _where(self, chosen: Array) -> "Samples":
+        return replace(
+            self,
+            features=self.features[chosen],
+            labels=self.labels[chosen],
+            ids=self.ids[chosen],
+        )

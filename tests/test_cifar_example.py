@@ -1,0 +1,311 @@
+"""examples/cifar.py on a tiny CIFAR-10: every command, and a run that is killed twice."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from data_files import write_tfds
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "examples"))
+
+from cifar_experiment import (  # noqa: E402
+    commands,
+    export,
+    options,
+    report,
+    run_folder,
+    training,
+)
+
+BACKEND = keras.backend.backend()
+EPOCHS = 8
+SECONDS = 300
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Folder of the data, and of all runs."""
+    folder = tmp_path_factory.mktemp("cifar")
+    labels = list(range(10))
+    write_tfds("cifar10", folder / "data", {"train": labels * 6, "test": labels * 2})
+    return folder
+
+
+def start(place, *arguments):
+    training_options = []
+    if arguments[0] != "report":
+        training_options = ["--data-dir", place / "data", "--runs", place / "runs"]
+        training_options += ["--batch-size", 20]
+    command = [sys.executable, ROOT / "examples" / "cifar.py", *arguments, *training_options]
+    return subprocess.Popen(
+        [str(part) for part in command],
+        cwd=place,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(place, *arguments, exit_code=0):
+    """What a command prints."""
+    with start(place, *arguments) as process:
+        try:
+            printed, complaints = process.communicate(timeout=SECONDS)
+        finally:
+            process.kill()
+    assert process.returncode == exit_code, complaints[-3000:]
+    return printed if not exit_code else complaints
+
+
+def distill(place, name, **changes):
+    """Arguments of a distillation into the folder `name`."""
+    chosen = {
+        "teacher": place / "teacher" / "model.keras",
+        "student": "resnet8",
+        "epochs": EPOCHS,
+        "run": place / name,
+        **changes,
+    }
+    return ["distill", *(part for key, value in chosen.items() for part in (f"--{key}", value))]
+
+
+@pytest.fixture(scope="module")
+def teacher(place):
+    run(place, "teacher", "--model", "resnet8", "--epochs", 1, "--run", place / "teacher")
+    return place / "teacher" / "model.keras"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(place, teacher):
+    run(place, *distill(place, "undisturbed"))
+    return place / "undisturbed"
+
+
+def weights(folder):
+    return keras.saving.load_model(folder / "model.keras").get_weights()
+
+
+def history(folder):
+    lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+
+
+def test_a_run_folder_tells_all(undisturbed):
+    described = json.loads((undisturbed / "config.json").read_text())
+    assert described["config"]["temperatures"] == [4.0, 2.0]
+    assert described["config"]["backend"] == BACKEND
+    assert described["versions"]["keras"] == keras.__version__
+    logs = history(undisturbed)
+    assert len(logs) == EPOCHS
+    assert {"loss", "student_loss", "kd_loss", "accuracy", "learning_rate"} <= logs[0].keys()
+    result = json.loads((undisturbed / "result.json").read_text())
+    assert result["epochs"] == EPOCHS
+    assert (result["train_images"], result["test_images"]) == (60, 20)
+    assert result["parameters"] == 78_042 + 2 * (16 * 3 + 32 * 3 + 64 * 3)  # BN statistics
+    # The last epoch's network is what is kept and what was tested: a multiple of 1 / 20.
+    assert result["test_accuracy"] * 20 == pytest.approx(round(result["test_accuracy"] * 20))
+
+
+def test_the_student_is_a_plain_model_in_logits_form(undisturbed):
+    student = keras.saving.load_model(undisturbed / "model.keras")
+    assert type(student).__module__.startswith("keras.")
+    assert student.count_params() < 90_000
+    logits = student.predict(np.zeros((2, 32, 32, 3), "float32"), verbose=0)
+    assert np.abs(logits.sum(axis=-1) - 1).max() > 1e-3
+
+
+def test_killed_twice_ends_at_the_same_weights(place, undisturbed):
+    folder = place / "killed"
+    kill_when(place, lambda: (folder / "epoch-0002.weights.h5").exists())  # in mid-epoch
+    assert not (folder / "result.json").exists()
+    done = run_folder_of(folder).checkpoint()[0]
+    assert 2 <= done < EPOCHS
+    later = f"epoch-{done + 1:04d}.weights.h5"
+    partial = folder / "partial.weights.h5"
+    kill_when(place, lambda: (folder / later).exists() and partial.exists())  # in mid-checkpoint
+    assert not (folder / "result.json").exists()
+    # What such a kill leaves behind at worst: half a checkpoint and half a line.
+    partial.write_bytes(b"\x89HDF")
+    with (folder / "history.jsonl").open("a") as stream:
+        stream.write('{"loss": 1')
+    printed = run(place, *distill(place, "killed"))
+    assert "going on after epoch" in printed
+    for one, other in zip(weights(folder), weights(undisturbed), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert history(folder) == history(undisturbed)
+    assert [file.name for file in folder.glob("*.weights.h5")] == [f"epoch-{EPOCHS:04d}.weights.h5"]
+
+
+def kill_when(place, condition):
+    """Starts the distillation and sends it SIGKILL as soon as the condition holds."""
+    process = start(place, *distill(place, "killed"))
+    try:
+        deadline = time.monotonic() + SECONDS
+        while not condition():
+            assert process.poll() is None, process.communicate()[1][-3000:]
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGKILL)
+        process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+
+def run_folder_of(folder):
+    config = json.loads((folder / "config.json").read_text())["config"]
+    return run_folder.RunFolder(folder, config)
+
+
+def test_a_finished_run_is_not_repeated(place, undisturbed, capsys):
+    before = (undisturbed / "model.keras").stat().st_mtime_ns
+    # With no data to train on.
+    arguments = [str(part) for part in distill(place, "undisturbed")]
+    arguments += ["--data-dir", "nowhere", "--batch-size", "20"]
+    commands.run(options.parse(arguments, ""))
+    assert "test accuracy" in capsys.readouterr().out
+    assert (undisturbed / "model.keras").stat().st_mtime_ns == before
+
+
+def test_other_options_in_the_same_folder(place, undisturbed):
+    complaint = run(place, *distill(place, "undisturbed", epochs=9), exit_code=1)
+    assert "epochs: 8 before, 9 now" in complaint
+    assert "Traceback" not in complaint
+
+
+def test_sweep_chooses_on_validation_images(place, teacher):
+    printed = run(
+        place,
+        *["sweep", "--teacher", teacher, "--student", "resnet8", "--epochs", 1],
+        *["--correct-temperatures", 4, "--wrong-temperatures", 2, 3],
+        *["--validation-fraction", 0.5],
+    )
+    assert "Run 2 of 2" in printed
+    assert "--correct-temperature 4 --wrong-temperature" in printed
+    runs = report.find_runs([place / "runs"])
+    assert [one["config"]["temperatures"] for one in runs] == [[4.0, 2.0], [4.0, 3.0]]
+    assert all(one["result"]["validation_accuracy"] is not None for one in runs)
+    assert all(one["result"]["train_images"] == 30 for one in runs)
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="refused there; examples/devices/ddp.py shows how")
+def test_two_devices_in_mixed_precision(place):
+    arguments = ["teacher", "--model", "resnet8", "--epochs", 1, "--devices", 2]
+    run(place, *arguments, "--mixed-precision", "--run", place / "two")
+    assert json.loads((place / "two" / "result.json").read_text())["epochs"] == 1
+    network = keras.saving.load_model(place / "two" / "model.keras")
+    assert network.layers[1].compute_dtype == "bfloat16"
+
+
+def test_report(place, undisturbed, capsys):
+    arguments = ["report", str(undisturbed), str(place / "teacher"), "--json", str(place / "r")]
+    report.run(options.parse(arguments, ""))
+    rows = json.loads((place / "r").read_text())
+    assert [row["method"] for row in rows] == ["labels alone", "ats"]
+    result = json.loads((undisturbed / "result.json").read_text())
+    assert rows[1]["accuracies"] == [100 * result["test_accuracy"]]
+    assert "4, 2" in capsys.readouterr().out
+
+
+def test_report_over_seeds():
+    def one(seed, accuracy, teacher_seed=0):
+        config = {"network": "vgg8", "method": "ats", "temperatures": [4.0, 2.0], "seed": seed}
+        config |= {"teacher": f"resnet20-seed{teacher_seed}", "teacher_file": str(teacher_seed)}
+        config |= {"dataset": "cifar10", "epochs": 3}
+        return {"config": config, "result": {"test_accuracy": accuracy, "train_images": 10}}
+
+    (row,) = report.summarise([one(0, 0.5), one(1, 0.6, teacher_seed=1), one(2, 0.7)])
+    assert row["accuracy"] == "60.00 ± 10.00"
+    assert row["seeds"] == 3
+
+
+FORMATS = {
+    "tensorflow": ("saved_model", "onnx", "litert"),
+    "jax": ("saved_model",),
+    "torch": ("onnx",),
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # of the exporters, about themselves
+@pytest.mark.parametrize("form", FORMATS[BACKEND])
+def test_export(form, undisturbed, tmp_path, capsys):
+    arguments = ["export", "--model", str(undisturbed / "model.keras"), "--output", str(tmp_path)]
+    export.run(options.parse([*arguments, "--formats", form], ""))
+    assert "largest difference from Keras's logits" in capsys.readouterr().out
+    student = keras.saving.load_model(undisturbed / "model.keras")
+    images = np.random.default_rng(1).normal(size=(3, 32, 32, 3)).astype("float32")
+    expected = student.predict(images, verbose=0)
+    np.testing.assert_allclose(run_exported(form, tmp_path, images), expected, atol=1e-4)
+
+
+def run_exported(form, folder, images):
+    """What the runtime of a format computes from the file, at another batch size."""
+    if form == "saved_model":
+        import tensorflow as tf
+
+        loaded = tf.saved_model.load(folder / "model_saved_model")
+        return loaded.serve(images).numpy()
+    if form == "onnx":
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(folder / "model.onnx")
+        return session.run(None, {session.get_inputs()[0].name: images})[0]
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(folder / "model.tflite"))
+    given, returned = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    interpreter.resize_tensor_input(given["index"], images.shape)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(given["index"], images)
+    interpreter.invoke()
+    return interpreter.get_tensor(returned["index"])
+
+
+@pytest.mark.skipif(BACKEND == "tensorflow", reason="TensorFlow exports every format")
+def test_export_that_keras_cannot(undisturbed):
+    form = {"jax": "litert", "torch": "saved_model"}[BACKEND]
+    arguments = ["export", "--model", str(undisturbed / "model.keras"), "--formats", form]
+    with pytest.raises(ValueError, match="--backend tensorflow"):
+        export.run(options.parse(arguments, ""))
+
+
+def test_published_schedule():
+    rates = [training.learning_rate(epoch, 240, 0.05) for epoch in range(240)]
+    assert rates[:5] == pytest.approx([0.05 * step / 6 for step in range(1, 6)])
+    assert rates[5:150] == pytest.approx([0.05] * 145)
+    assert rates[150:180] == pytest.approx([0.005] * 30)
+    assert rates[180:210] == pytest.approx([0.0005] * 30)
+    assert rates[210:] == pytest.approx([0.00005] * 30)
+
+
+def test_scaled_schedule():
+    rates = [training.learning_rate(epoch, 16, 1.0) for epoch in range(16)]
+    assert rates == pytest.approx([1.0] * 10 + [0.1] * 2 + [0.01] * 2 + [0.001] * 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["teacher", "--model", "resnet8", "--epochs", "0"], "--epochs must be at least 1"),
+        (["export", "--model", "nowhere.keras"], "there is no file nowhere.keras"),
+        (["teacher", "--model", "vgg8", "--devices", "3"], "--batch-size must be a multiple"),
+        (
+            ["teacher", "--model", "vgg8", "--devices", "2", "--backend", "torch"],
+            "examples/devices/ddp.py",
+        ),
+    ],
+)
+def test_wrong_arguments(arguments, complaint, capsys):
+    with pytest.raises(SystemExit):
+        options.parse(arguments, "")
+    assert complaint in capsys.readouterr().err
