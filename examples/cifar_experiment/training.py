@@ -39,11 +39,6 @@ def train(
     batches = {"batch_size": options.batch_size}
     # Whole batches only: devices share them out evenly, and one shape is compiled.
     steps = train_split.steps(**batches, drop_remainder=True)
-    if steps == 0:
-        raise ValueError(
-            f"--batch-size {options.batch_size} is more than the {len(train_split)} training "
-            "images. Give a smaller one."
-        )
     with distribution(options.devices):
         model = build(train_split.features.shape[1:], len(train_split.class_names))
         done, checkpoint = folder.checkpoint()

@@ -1,7 +1,7 @@
 """Published data sets and your own arrays as `tf.data` pipelines that resume exactly."""
 
-from keras_ats.data.load import Splits as Splits
-from keras_ats.data.load import load as load
+from keras_ats.data.loading import Splits as Splits
+from keras_ats.data.loading import load as load
 from keras_ats.data.samples import Samples as Samples
 
 __all__ = ["Samples", "Splits", "load"]

@@ -64,9 +64,7 @@ def _builder(request: Request) -> Any:
 
 
 def _class_names(builder: Any, request: Request) -> tuple[str, ...]:
-    # Birds have no names there.
-    names = builder.info.features["label"].names or map(str, range(request.num_classes))
-    class_names = tuple(names)
+    class_names = tuple(builder.info.features["label"].names)
     if len(class_names) != request.num_classes:
         raise ValueError(
             f"{request.name} has {request.num_classes} classes. Received: {len(class_names)} names "
@@ -83,7 +81,7 @@ def _read_split(builder: Any, request: Request, split: str, form: _Form) -> Spli
         # Boxes and masks stay encoded.
         decoders=tfds.decode.PartialDecoding({form.feature: True, "label": True}),
         # Shard after shard, so that a sample's position is its place in the published files.
-        read_config=tfds.ReadConfig(interleave_cycle_length=1),
+        read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
         shuffle_files=False,
     )
     dataset = dataset.map(
@@ -99,8 +97,8 @@ def _read_split(builder: Any, request: Request, split: str, form: _Form) -> Spli
         return reader.read(batches)
     except (tf.errors.OpError, ValueError) as error:
         raise ValueError(
-            f"The {split} split of {request.name} cannot be read. Received: after {reader.done} "
-            f"samples or a few more, {_first_line(error)} Expected: {count} samples that become "
+            f"The {split} split of {request.name} cannot be read. Received: after about "
+            f"{reader.done} samples: {_first_line(error)} Expected: {count} samples that become "
             f"arrays of shape {shape}. Delete {builder.data_path} and prepare it again: "
             f"{_command(request)}"
         ) from error

@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from keras_ats.data import arrays, cinic10, tfds_sets, tiny_imagenet
 from keras_ats.data.published import Published, Request, check_classes
 from keras_ats.data.samples import Samples
@@ -92,6 +94,7 @@ def load(
     if name not in _SETS:
         raise ValueError(f"`name` must be one of {sorted(_SETS)}. Received: name={name!r}.")
     chosen = _SETS[name]
+    _check_early(chosen, name, validation_fraction, size, statistics, seed)
     request = Request(
         name=name,
         data_dir=None if data_dir is None else Path(data_dir).expanduser(),
@@ -100,11 +103,6 @@ def load(
         with_validation=not validation_fraction,
         verbose=verbose,
     )
-    if not 0 <= validation_fraction < 1:
-        raise ValueError(
-            "`validation_fraction` must be at least 0 and below 1. Received: "
-            f"validation_fraction={validation_fraction!r}."
-        )
     published = chosen.read(request)
     check_classes(published, request)
     splits = {split: _samples(published, split, name, chosen.kind) for split in published.splits}
@@ -119,6 +117,27 @@ def load(
         None if validation is None else replace(validation, mean=mean, std=std),
         replace(test, mean=mean, std=std),
     )
+
+
+def _check_early(
+    chosen: _Set,
+    name: str,
+    validation_fraction: float,
+    size: int | None,
+    statistics: Statistics,
+    seed: int,
+) -> None:
+    """Raises what can be known to be wrong before minutes are spent on reading."""
+    if not 0 <= validation_fraction < 1:
+        raise ValueError(
+            "`validation_fraction` must be at least 0 and below 1. Received: "
+            f"validation_fraction={validation_fraction!r}."
+        )
+    if size is not None:
+        arrays.whole_number(size, "size", 1)
+    arrays.whole_number(seed, "seed", 0)
+    one_pixel = np.zeros((1, 1 if chosen.kind == "spectrograms" else 3), np.uint8)
+    chosen_statistics(statistics, one_pixel, name)
 
 
 def _samples(published: Published, split: str, name: str, kind: str) -> Samples:
