@@ -50,6 +50,8 @@ clean:  ## Remove environments, caches and built files
 
 # An environment is finished when its .ready file exists; a change of what it was made from makes it
 # stale. torch comes first and by itself, so that nothing installed with it can choose its build.
+# keras-hub comes without what it asks for: tensorflow-text would bring a second TensorFlow, and the
+# rest is here with keras-cv, but for tokenizers.
 
 $(DEMO)/.ready: pyproject.toml constraints.txt
 	@echo "Making $(DEMO): keras_ats with $(BACKEND_PACKAGE). The first time takes a few minutes."
@@ -62,5 +64,6 @@ $(TEST)/.ready: pyproject.toml constraints.txt
 	@echo "Making $(TEST): keras_ats with all three backends and every tool. The first time takes several minutes."
 	@$(PYTHON) -m venv $(TEST)
 	@$(TEST)/bin/python $(PIP_INSTALL) torch==2.13.0
-	@$(TEST)/bin/python $(PIP_INSTALL) -e '.[dev,docs]' tensorflow-cpu jax tensorflow-datasets
+	@$(TEST)/bin/python $(PIP_INSTALL) -e '.[dev,docs]' tensorflow-cpu jax tensorflow-datasets keras-cv
+	@$(TEST)/bin/python $(PIP_INSTALL) --no-deps keras-hub tokenizers
 	@touch $@

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from networks import resnet
 
 import keras_ats
+from keras_ats.models import get
 
 Contestant = Callable[[], object]
 
@@ -61,8 +61,10 @@ def build_contestants(batch_size: int, steps: int) -> dict[str, Contestant]:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(batch_size * steps, 32, 32, 3)).astype("float32")
     y = rng.integers(0, 100, size=len(x))
-    teacher = resnet(20, name="teacher")
-    plain, distilled, stock = (resnet(8, name=f"student_{i}") for i in range(3))
+    teacher = get("resnet20", num_classes=100, name="teacher")
+    plain, distilled, stock = (
+        get("resnet8", num_classes=100, name=f"student_{i}") for i in range(3)
+    )
     optimizer = {"class_name": "SGD", "config": {"learning_rate": 0.05, "momentum": 0.9}}
     crossentropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 

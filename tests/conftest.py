@@ -3,9 +3,14 @@
 import os
 
 # JAX reads this once, when its first array is made. Four devices let the data-parallel tests run
-# in this process; everything else uses the first one.
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+# in this process; everything else uses the first one. Compiled code that is less optimised takes
+# longer to run, but most of a test's time is compilation.
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_force_host_platform_device_count=4",
+        "--xla_backend_optimization_level=0",
+    ]
 ).strip()
 
 # torch before TensorFlow: the other order crashes on some builds.

@@ -1,7 +1,7 @@
 """Networks to teach and to learn: the CIFAR networks of the distillation literature."""
 
-from keras_ats.models.cifar_backbone import cifar_backbone as cifar_backbone
-from keras_ats.models.classifier import classifier as classifier
+from keras_ats.models.cifar_backbones import cifar_backbone as cifar_backbone
+from keras_ats.models.classifiers import classifier as classifier
 from keras_ats.models.mobilenets_v2 import mobilenet_v2 as mobilenet_v2
 from keras_ats.models.registry import get as get
 from keras_ats.models.registry import names as names

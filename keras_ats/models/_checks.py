@@ -28,11 +28,12 @@ def number_within(value: Any, name: str, lowest: float, below: float = math.inf)
         raise TypeError(
             f"`{name}` must be a number. Received: {name}={value!r} of type {type(value).__name__}."
         )
-    if not lowest <= value < below:
+    number = float(value)
+    if not lowest <= number < below:
         raise ValueError(
             f"`{name}` must be at least {lowest} and below {below}. Received: {name}={value!r}."
         )
-    return float(value)
+    return number
 
 
 def channel_counts(value: Any, count: int) -> tuple[int, ...]:
