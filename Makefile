@@ -64,6 +64,6 @@ $(TEST)/.ready: pyproject.toml constraints.txt
 	@echo "Making $(TEST): keras_ats with all three backends and every tool. The first time takes several minutes."
 	@$(PYTHON) -m venv $(TEST)
 	@$(TEST)/bin/python $(PIP_INSTALL) torch==2.13.0
-	@$(TEST)/bin/python $(PIP_INSTALL) -e '.[dev,docs]' tensorflow-cpu jax tensorflow-datasets keras-cv
+	@$(TEST)/bin/python $(PIP_INSTALL) -e '.[dev,docs,export]' tensorflow-cpu jax tensorflow-datasets keras-cv
 	@$(TEST)/bin/python $(PIP_INSTALL) --no-deps keras-hub tokenizers
 	@touch $@
