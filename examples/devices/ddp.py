@@ -11,7 +11,6 @@ Without torchrun the script starts it itself:
 
 import argparse
 import os
-import subprocess
 import sys
 
 os.environ["KERAS_BACKEND"] = "torch"
@@ -46,9 +45,6 @@ def trained_teacher(x: torch.Tensor, y: torch.Tensor, epochs: int) -> keras.Mode
 
 def train(epochs: int) -> None:
     """Runs in every process alike; only the data and who saves differ."""
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))  # Keras's "cuda" is then this one
-    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     rank, processes = distributed.get_rank(), distributed.get_world_size()
     images, labels = load_digits(return_X_y=True)
     x, x_test, y, y_test = map(
@@ -84,7 +80,6 @@ def train(epochs: int) -> None:
             right = student(x_test, training=False).argmax(-1) == y_test
         student.save("student.keras")
         print(f"Test accuracy {float(right.float().mean()):.1%} on {processes} devices")
-    distributed.destroy_process_group()
 
 
 def main() -> None:
@@ -92,11 +87,16 @@ def main() -> None:
     parser.add_argument("--devices", type=int, default=2, help="processes to start, one for each")
     parser.add_argument("--epochs", type=int, default=20)
     options = parser.parse_args()
-    if "RANK" in os.environ:  # set by torchrun
-        train(options.epochs)
-        return
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    sys.exit(subprocess.call([*torchrun, f"--nproc-per-node={options.devices}", *sys.argv]))
+    if "RANK" not in os.environ:  # which torchrun sets
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        os.execv(sys.executable, [*torchrun, f"--nproc-per-node={options.devices}", *sys.argv])
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))  # Keras's "cuda" is then this one
+    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    # In a function of its own, so that DistributedDataParallel is gone before its process group:
+    # the other way round, torch 2.13's gloo now and then never ends.
+    train(options.epochs)
+    distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
