@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from data_files import write_tfds
 
+import keras_ats
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "examples"))
 
@@ -140,9 +142,20 @@ def test_killed_twice_ends_at_the_same_weights(place, undisturbed):
         stream.write('{"loss": 1')
     printed = run(place, *distill(place, "killed"))
     assert "going on after epoch" in printed
+    check_same(folder, undisturbed)
+    # Killed when all was trained, and nothing tested.
+    (folder / "result.json").unlink()
+    (folder / "model.keras").unlink()
+    run(place, *distill(place, "killed"))
+    check_same(folder, undisturbed)
+
+
+def check_same(folder, undisturbed):
     for one, other in zip(weights(folder), weights(undisturbed), strict=True):
         np.testing.assert_array_equal(one, other)
     assert history(folder) == history(undisturbed)
+    results = [json.loads((run / "result.json").read_text()) for run in (folder, undisturbed)]
+    assert results[0] | {"seconds": 0} == results[1] | {"seconds": 0}
     assert [file.name for file in folder.glob("*.weights.h5")] == [f"epoch-{EPOCHS:04d}.weights.h5"]
 
 
@@ -205,6 +218,15 @@ def test_two_devices_in_mixed_precision(place):
     assert json.loads((place / "two" / "result.json").read_text())["epochs"] == 1
     network = keras.saving.load_model(place / "two" / "model.keras")
     assert network.layers[1].compute_dtype == "bfloat16"
+    arguments = ["export", "--model", str(place / "two" / "model.keras"), "--formats"]
+    with pytest.raises(ValueError, match="computes in bfloat16"):
+        export.run(options.parse([*arguments, "saved_model"], ""))
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="the others divide unevenly")
+def test_devices_that_cannot_share(place):
+    with pytest.raises(ValueError, match="20 samples of cifar10/test must divide evenly"):
+        training.check_shares(keras_ats.data.load("cifar10", place / "data"), 3)
 
 
 def test_report(place, undisturbed, capsys):

@@ -39,7 +39,6 @@ def run(options: argparse.Namespace) -> None:
     }
     if hasattr(options, "mixed_precision"):
         training.divide_cpu(options.devices)
-        keras.config.set_dtype_policy(options.mixed_precision or "float32")
         if options.learning_rate is None:
             name = getattr(options, "model", None) or options.student
             options.learning_rate = 0.01 if name.startswith(SMALL_RATE) else 0.05

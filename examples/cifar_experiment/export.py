@@ -26,11 +26,12 @@ def run(options: argparse.Namespace) -> None:
                 f"backend: run this command with --backend {next(iter(SUPPORTED[form]))}."
             )
     network = keras.saving.load_model(options.model, compile=False)
-    if network.dtype_policy.compute_dtype != "float32":
+    dtypes = {layer.compute_dtype for layer in network.layers}
+    if dtypes != {"float32"}:
         raise ValueError(
-            f"{options.model} computes in {network.dtype_policy.compute_dtype}; Keras exports "
-            "float32 networks. Train without --mixed-precision, or load its weights into a "
-            "float32 network of the same form."
+            f"{options.model} computes in {' and '.join(sorted(dtypes))}; Keras exports float32 "
+            "networks. Train without --mixed-precision, or load its weights into a float32 "
+            "network of the same form."
         )
     images = np.random.default_rng(0).normal(size=(8, *network.input_shape[1:])).astype("float32")
     # A direct call: on JAX Keras exports only what has been called.

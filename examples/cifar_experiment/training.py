@@ -34,7 +34,10 @@ def train(
     if folder.result is not None:
         return folder.result
     make_repeatable(options.seed)
+    # After Keras's session was cleared, which sets the policy back.
+    keras.config.set_dtype_policy(options.mixed_precision or "float32")
     splits = load()
+    check_shares(splits, options.devices)
     train_split = splits.train
     batches = {"batch_size": options.batch_size}
     # Whole batches only: devices share them out evenly, and one shape is compiled.
@@ -84,6 +87,17 @@ def train(
         "seconds": round(sum(epoch["seconds"] for epoch in history), 1),
     }
     return folder.finish(network_of(model), result)
+
+
+def check_shares(splits: data.Splits, devices: int) -> None:
+    """Raises where JAX could not divide the last batch of a split evenly."""
+    for samples in (splits.validation, splits.test):
+        if keras.backend.backend() == "jax" and samples is not None and len(samples) % devices:
+            raise ValueError(
+                f"On JAX the {len(samples)} samples of {samples.name} must divide evenly by "
+                f"--devices {devices}. Give another number of devices, or another "
+                "--validation-fraction."
+            )
 
 
 def learning_rate(epoch: int, epochs: int, base: float) -> float:
