@@ -41,3 +41,15 @@ def test_readme(title):
     )
     expected = [measured[name]["of_minima"] for name in names]
     assert row("README.md", title) == pytest.approx(expected, abs=0.0051)
+
+
+def test_cifar_page():
+    runs = json.loads((ROOT / "benchmarks" / "results" / "cifar10_subset.json").read_text())
+    page = (ROOT / "docs" / "tutorials" / "cifar_experiment.md").read_text()
+    for one in runs:
+        config = one["config"]
+        pair = ", ".join(f"{value:g}" for value in config.get("temperatures", ()))
+        teacher = config.get("teacher", "").partition("-")[0]
+        cells = (config["network"], config["method"], pair, teacher)
+        cells += (f"{100 * one['result']['test_accuracy']:.2f}",)
+        assert re.search(r"\| *" + r" *\| *".join(map(re.escape, cells)) + r" *\|", page), cells

@@ -20,7 +20,7 @@ def run(options: argparse.Namespace) -> None:
     table = Table(title="Test accuracy of the last epoch, %: mean ± standard deviation over seeds")
     headings = ("network", "method", "temperatures", "teacher", "train images", "epochs", "seeds")
     for heading in (*headings, "accuracy"):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     for row in rows:
         table.add_row(*(str(row[heading]) for heading in headings), row["accuracy"])
     Console().print(table)
