@@ -320,7 +320,10 @@ def test_scaled_schedule():
     [
         (["teacher", "--model", "resnet8", "--epochs", "0"], "--epochs must be at least 1"),
         (["export", "--model", "nowhere.keras"], "there is no file nowhere.keras"),
-        (["teacher", "--model", "vgg8", "--devices", "3"], "--batch-size must be a multiple"),
+        (
+            ["teacher", "--model", "vgg8", "--devices", "3", "--backend", "jax"],
+            "--batch-size must be a multiple",
+        ),
         (
             ["teacher", "--model", "vgg8", "--devices", "2", "--backend", "torch"],
             "examples/devices/ddp.py",
