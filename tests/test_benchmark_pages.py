@@ -43,6 +43,20 @@ def test_readme(title):
     assert row("README.md", title) == pytest.approx(expected, abs=0.0051)
 
 
+def test_pipeline_page():
+    measured = json.loads((ROOT / "benchmarks" / "results" / "pipeline.json").read_text())
+    page = (ROOT / "docs" / "benchmarks.md").read_text()
+    titles = {
+        "pipeline alone": "pipeline alone",
+        "ResNet-8 from arrays": "student from arrays",
+        "ResNet-8 from the pipeline": "student from the pipeline",
+    }
+    for title, name in titles.items():
+        assert f"| {title} | {measured['images_per_second_of'][name]['median']:,} |" in page
+    assert f"delivers {measured['ratio']:.1f} times" in page
+    assert f"takes {measured['step_ratio']} times" in page
+
+
 def test_cifar_page():
     runs = json.loads((ROOT / "benchmarks" / "results" / "cifar10_subset.json").read_text())
     page = (ROOT / "docs" / "tutorials" / "cifar_experiment.md").read_text()
