@@ -50,14 +50,6 @@ LANGUAGE_FLOPS = 200e12  # per second, sustained by one accelerator in bfloat16
 PIECES = (1, 2, 4, 8)
 
 
-def pipeline_images_per_second() -> float | None:
-    """What one host's tf.data was measured to deliver; None before it was measured."""
-    return json.loads(PIPELINE.read_text())["images_per_second"] if PIPELINE.exists() else None
-
-
-PIPELINE_IMAGES_PER_SECOND = pipeline_images_per_second()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--write", action="store_true", help="put the tables into the page")
@@ -196,16 +188,16 @@ def efficiency(rates: dict[str, float], alone: float, taught: float, gradients: 
 
 def pipeline(rates: dict[str, float], alone: float, taught: float) -> str:
     """Images that a device takes in, against what its host's pipeline delivers."""
-    delivered = PIPELINE_IMAGES_PER_SECOND
+    delivered = json.loads(PIPELINE.read_text())["images_per_second"]
     rows = []
     for kind, rate in rates.items():
         for work, flops in (("student alone", alone), ("with the teacher", taught)):
             needed = rate / flops
-            feeds = f"{delivered / needed:.1f}" if delivered else "not measured yet"
-            rows.append([kind, work, f"{needed:,.0f}", feeds])
-    measured = f"{delivered:,.0f}" if delivered else "not measured yet"
+            rows.append([kind, work, f"{needed:,.0f}", f"{delivered / needed:.1f}"])
     header = ["device", "work", "images per second it takes"]
-    return markdown([*header, f"devices that a host feeds, at {measured} images per second"], rows)
+    return markdown(
+        [*header, f"devices that a host feeds, at {delivered:,.0f} images per second"], rows
+    )
 
 
 def language_model() -> str:

@@ -8,11 +8,11 @@ import keras
 import numpy as np
 
 TOLERANCE = 1e-4
-# What Keras's `export` can write from which backend, and what it needs for it.
+# The backends from which Keras's `export` can write a format, given the packages that it asks for.
 SUPPORTED = {
-    "saved_model": {"tensorflow": "", "jax": "tensorflow"},
-    "onnx": {"tensorflow": "tf2onnx", "torch": "onnxscript", "jax": "jax2onnx"},
-    "litert": {"tensorflow": "", "torch": "litert-torch"},
+    "saved_model": ("tensorflow", "jax"),
+    "onnx": ("tensorflow", "torch", "jax"),
+    "litert": ("tensorflow", "torch"),
 }
 
 
@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> None:
         if backend not in SUPPORTED[form]:
             raise ValueError(
                 f"Keras does not export {form} on {backend}. A .keras file is the same on every "
-                f"backend: run this command with --backend {next(iter(SUPPORTED[form]))}."
+                f"backend: run this command with --backend {SUPPORTED[form][0]}."
             )
     network = keras.saving.load_model(options.model, compile=False)
     dtypes = {layer.compute_dtype for layer in network.layers}

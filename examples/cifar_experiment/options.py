@@ -134,8 +134,5 @@ def _checked(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> arg
 
 
 def choose_backend(chosen: argparse.Namespace) -> None:
-    """Sets what the backends read from the environment when they are imported."""
+    """Sets what Keras reads from the environment when it is imported."""
     os.environ["KERAS_BACKEND"] = chosen.backend
-    if chosen.backend == "jax" and getattr(chosen, "devices", 1) > 1:
-        flag = f"--xla_force_host_platform_device_count={chosen.devices}"
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()

@@ -75,18 +75,27 @@ def train(
         verbose=1 if sys.stdout.isatty() else 2,
     )
     test = model.evaluate(splits.test.batches(**batches), return_dict=True, verbose=0)
-    history = folder.history()
-    result = {
+    result = describe(network_of(model), splits, folder.history(), test)
+    return folder.finish(network_of(model), result)
+
+
+def describe(
+    network: keras.Model,
+    splits: data.Splits,
+    history: list[dict[str, float]],
+    test: dict[str, float],
+) -> dict[str, Any]:
+    """What a finished run came to."""
+    return {
         "test_accuracy": round(test["accuracy"], 5),
         "validation_accuracy": history[-1].get("val_accuracy"),
         "train_accuracy": round(history[-1]["accuracy"], 5),
         "epochs": len(history),
-        "train_images": len(train_split),
+        "train_images": len(splits.train),
         "test_images": len(splits.test),
-        "parameters": network_of(model).count_params(),
+        "parameters": network.count_params(),
         "seconds": round(sum(epoch["seconds"] for epoch in history), 1),
     }
-    return folder.finish(network_of(model), result)
 
 
 def check_shares(splits: data.Splits, devices: int) -> None:
@@ -159,8 +168,13 @@ def mirrored(devices: int) -> Any:
 
 
 def divide_cpu(devices: int) -> None:
-    """Gives TensorFlow several devices on one CPU; to be called before it starts any."""
-    if keras.backend.backend() != "tensorflow" or devices == 1:
+    """Makes several devices of one CPU; to be called before the backend starts any."""
+    if devices == 1:
+        return
+    if keras.backend.backend() == "jax":
+        import jax
+
+        jax.config.update("jax_num_cpu_devices", devices)  # leaves accelerators alone
         return
     import tensorflow as tf
 
