@@ -1,20 +1,20 @@
 """Checks of arguments that several classes share. Each error names the argument and the remedy."""
 
 import math
-import numbers
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_ats.argument_types import as_number
 from keras_ats.ops.labels import are_class_ids
 from keras_ats.types import Shape, Tensor
 
 
 def positive_number(value: Any, name: str) -> float:
     """Returns `value` as a float, or raises if it is not a finite number above zero."""
-    number = _number(value, name, "a number above 0, such as 4.0")
+    number = as_number(value, name, "a number above 0, such as 4.0")
     if number <= 0 or not math.isfinite(number):
         raise ValueError(
             f"`{name}` must be a finite number above 0. Received: {name}={value!r}. "
@@ -25,7 +25,7 @@ def positive_number(value: Any, name: str) -> float:
 
 def fraction(value: Any, name: str) -> float:
     """Returns `value` as a float, or raises if it is not within [0, 1]."""
-    number = _number(value, name, "a number from 0 to 1, such as 0.5")
+    number = as_number(value, name, "a number from 0 to 1, such as 0.5")
     if not 0 <= number <= 1:
         raise ValueError(f"`{name}` must be within [0, 1]. Received: {name}={value!r}.")
     return number
@@ -33,7 +33,7 @@ def fraction(value: Any, name: str) -> float:
 
 def non_negative_number(value: Any, name: str) -> float:
     """Returns `value` as a float, or raises if it is negative or not finite."""
-    number = _number(value, name, "a number of at least 0, such as 1.0")
+    number = as_number(value, name, "a number of at least 0, such as 1.0")
     if number < 0 or not math.isfinite(number):
         raise ValueError(
             f"`{name}` must be a finite number of at least 0. Received: {name}={value!r}."
@@ -142,13 +142,3 @@ def labels_in_memory(labels: Any, shapes: Sequence[Shape], ignored: int | None =
             "from 1 need `labels - 1`; positions to leave out need a sample weight of 0 or a mask, "
             "and an id within the range."
         )
-
-
-def _number(value: Any, name: str, expected: str) -> float:
-    # bool is a Real to Python; a temperature of True is a slip.
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(
-            f"`{name}` must be {expected}. Received: {name}={value!r} of type "
-            f"{type(value).__name__}."
-        )
-    return float(value)

@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BACKENDS = ("tensorflow", "jax", "torch")
 SECONDS_TO_STOP = 10
 LONGEST_LINE = 2**24
+LINES_OF_A_FAILURE = 15
 NO_TESTS_COLLECTED = 5  # pytest's exit code
 
 
@@ -34,6 +35,7 @@ class Result:
     skipped: int
     seconds: float
     exit_code: int
+    failures: tuple[str, ...]
 
     @property
     def note(self) -> str:
@@ -64,6 +66,7 @@ def main() -> int:
     except (KeyboardInterrupt, asyncio.CancelledError):
         print("\nInterrupted.", file=sys.stderr)
         return 130
+    print_failures(results)
     print_table(results)
     return 0 if all(result.succeeded for result in results) else 1
 
@@ -155,17 +158,33 @@ async def stop(process: asyncio.subprocess.Process) -> None:
 
 def read_report(report: Path, backend: str, exit_code: int, seconds: float) -> Result:
     outcomes = {"passed": 0, "failed": 0, "skipped": 0}
+    failures = []
     # A process that crashed, or never started its tests, leaves no report.
     if report.exists():
         for case in ElementTree.parse(report).iter("testcase"):
-            outcomes[outcome(case)] += 1
-    return Result(backend, **outcomes, seconds=seconds, exit_code=exit_code)
+            if (failure := failure_text(case)) is not None:
+                outcomes["failed"] += 1
+                failures.append(f"{case.get('classname')}::{case.get('name')}\n{failure}")
+            else:
+                outcomes["passed" if case.find("skipped") is None else "skipped"] += 1
+    return Result(
+        backend, **outcomes, seconds=seconds, exit_code=exit_code, failures=tuple(failures)
+    )
 
 
-def outcome(case: ElementTree.Element) -> str:
-    if case.find("failure") is not None or case.find("error") is not None:
-        return "failed"
-    return "passed" if case.find("skipped") is None else "skipped"
+def failure_text(case: ElementTree.Element) -> str | None:
+    """The last lines of what a test failed with; None if it did not fail."""
+    for kind in ("failure", "error"):
+        if (element := case.find(kind)) is not None:
+            return "\n".join((element.text or "").splitlines()[-LINES_OF_A_FAILURE:])
+    return None
+
+
+def print_failures(results: list[Result]) -> None:
+    """Again, in one place: pytest's own report stands between the lines of the other backends."""
+    for result in results:
+        for failure in result.failures:
+            print(f"\nFAILED on {result.backend}: {failure}")
 
 
 def print_table(results: list[Result]) -> None:

@@ -133,7 +133,6 @@ def test_wrong_arrays(arguments, message):
     ("use", "message"),
     [
         (lambda samples: samples.subset(8), "needs 4 samples of class '1'. Received: 2 of 6"),
-        (lambda samples: samples.subset(2.5), "size=2.5"),
         (lambda samples: samples.subset(2, seed=-1), "seed=-1"),
         (lambda samples: samples.split(0.0), "fraction=0.0"),
         (lambda samples: samples.split(0.01), "one sample"),
@@ -141,7 +140,6 @@ def test_wrong_arrays(arguments, message):
         (lambda samples: samples.steps(0), "batch_size=0"),
         (lambda samples: samples.steps(7, drop_remainder=True), "no whole batch"),
         (lambda samples: samples.batches(7, drop_remainder=True), "no whole batch"),
-        (lambda samples: samples.batches(2, seed=0.5), "seed=0.5"),
         (lambda samples: samples.batches(2, first_epoch=-1), "first_epoch=-1"),
         (lambda samples: samples.batches(2, augment=True, padding=-1), "padding=-1"),
         (lambda samples: make([2], shape=(5,)).batches(2, augment=True), r"\(2, 5\)"),
@@ -149,6 +147,19 @@ def test_wrong_arrays(arguments, message):
 )
 def test_wrong_use(use, message):
     with pytest.raises(ValueError, match=message):
+        use(make([4, 2]))
+
+
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (lambda samples: samples.subset(2.5), "size=2.5"),
+        (lambda samples: samples.batches(2, seed=0.5), "seed=0.5"),
+        (lambda samples: samples.steps(True), "batch_size=True of type bool"),
+    ],
+)
+def test_integers(use, message):
+    with pytest.raises(TypeError, match=message):
         use(make([4, 2]))
 
 

@@ -1,6 +1,5 @@
 """What arrays of samples must be. Each error says what came, what is expected and what to do."""
 
-import numbers
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -58,12 +57,3 @@ def checked_class_names(names: Sequence[str] | None, labels: Array) -> tuple[str
             f"up to {needed - 1}. Labels count from 0."
         )
     return tuple(names)
-
-
-def whole_number(value: Any, name: str, minimum: int) -> int:
-    """Returns `value` as an int, or raises if it is none, or below `minimum`."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < minimum:
-        raise ValueError(
-            f"`{name}` must be a whole number of at least {minimum}. Received: {name}={value!r}."
-        )
-    return int(value)

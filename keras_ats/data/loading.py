@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_ats.data import arrays, cinic10, tfds_sets, tiny_imagenet
+from keras_ats.argument_types import as_integer
+from keras_ats.data import cinic10, tfds_sets, tiny_imagenet
 from keras_ats.data.published import Published, Request, check_classes
 from keras_ats.data.samples import Samples
 from keras_ats.data.statistics import Statistics, chosen_statistics
@@ -82,6 +83,7 @@ def load(
     Raises:
         ImportError: If TensorFlow or TensorFlow Datasets is missing.
         FileNotFoundError: If the data set is not there.
+        TypeError: If a number is not an integer.
         ValueError: If an argument is wrong, or the data set is broken.
 
     Example:
@@ -134,8 +136,8 @@ def _check_early(
             f"validation_fraction={validation_fraction!r}."
         )
     if size is not None:
-        arrays.whole_number(size, "size", 1)
-    arrays.whole_number(seed, "seed", 0)
+        as_integer(size, "size", 1)
+    as_integer(seed, "seed", 0)
     one_pixel = np.zeros((1, 1 if chosen.kind == "spectrograms" else 3), np.uint8)
     chosen_statistics(statistics, one_pixel, name)
 
@@ -155,7 +157,7 @@ def _samples(published: Published, split: str, name: str, kind: str) -> Samples:
 
 
 def _checked_size(image_size: int | None, chosen: _Set) -> int:
-    size = chosen.size if image_size is None else arrays.whole_number(image_size, "image_size", 8)
+    size = chosen.size if image_size is None else as_integer(image_size, "image_size", 8)
     if chosen.kind == "spectrograms" and size > 64:
         raise ValueError(
             f"Spectrograms have from 8 to 64 mel bins. Received: image_size={image_size!r}."

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from keras_ats.argument_types import as_integer
 from keras_ats.data import arrays, pipeline, sampling
 from keras_ats.data.arrays import Array
 from keras_ats.data.statistics import Channels, Statistics, chosen_statistics
@@ -141,6 +142,7 @@ class Samples:
             The subset in the same order, with ids and statistics of the whole.
 
         Raises:
+            TypeError: If a number is not an integer.
             ValueError: If a class has too few samples.
         """
         return self._where(sampling.balanced(self.labels, self.class_names, size, seed))
@@ -173,9 +175,10 @@ class Samples:
             At least 1.
 
         Raises:
+            TypeError: If `batch_size` is not an integer.
             ValueError: If there is no whole batch and smaller ones are left out.
         """
-        batch_size = arrays.whole_number(batch_size, "batch_size", 1)
+        batch_size = as_integer(batch_size, "batch_size", 1)
         if drop_remainder and batch_size > len(self):
             raise ValueError(
                 f"There is no whole batch. Received: batch_size={batch_size} for {len(self)} "
@@ -225,6 +228,7 @@ class Samples:
 
         Raises:
             ImportError: If TensorFlow is not installed.
+            TypeError: If a number is not an integer.
             ValueError: If an argument does not fit the samples.
         """
         self.steps(batch_size, drop_remainder)
@@ -239,9 +243,9 @@ class Samples:
             batch_size=batch_size,
             shuffle=shuffle,
             augment=augment,
-            padding=arrays.whole_number(padding, "padding", 0),
-            seed=arrays.whole_number(seed, "seed", 0),
-            first_epoch=arrays.whole_number(first_epoch, "first_epoch", 0),
+            padding=as_integer(padding, "padding", 0),
+            seed=as_integer(seed, "seed", 0),
+            first_epoch=as_integer(first_epoch, "first_epoch", 0),
             with_ids=with_ids,
             drop_remainder=drop_remainder,
         )

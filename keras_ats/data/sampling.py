@@ -2,12 +2,13 @@
 
 import numpy as np
 
-from keras_ats.data.arrays import Array, whole_number
+from keras_ats.argument_types import as_integer
+from keras_ats.data.arrays import Array
 
 
 def balanced(labels: Array, class_names: tuple[str, ...], size: int, seed: int) -> Array:
     """Marks `size` samples, of each class as many; the first classes have one more if need be."""
-    size = whole_number(size, "size", 1)
+    size = as_integer(size, "size", 1)
     classes = len(class_names)
     counts = np.bincount(labels, minlength=classes)
     wanted = np.full(classes, size // classes) + (np.arange(classes) < size % classes)
@@ -47,7 +48,7 @@ def proportional(labels: Array, class_names: tuple[str, ...], fraction: float, s
 
 def _drawn(labels: Array, wanted: Array, seed: int) -> Array:
     """Marks `wanted[c]` samples of each class c, shape `(n,)`, bool."""
-    generator = np.random.default_rng(whole_number(seed, "seed", 0))
+    generator = np.random.default_rng(as_integer(seed, "seed", 0))
     order = np.argsort(generator.random(len(labels)))
     chosen = np.zeros(len(labels), bool)
     for label, count in enumerate(wanted):

@@ -5,30 +5,15 @@ import numbers
 from collections.abc import Sequence
 from typing import Any
 
+from keras_ats.argument_types import as_integer, as_number
+
 SMALLEST_SIDE = 8
 """Pixels; what three pools of a VGG need."""
 
 
-def positive_integer(value: Any, name: str, minimum: int = 1) -> int:
-    """Returns `value` as an int, or raises if it is not a whole number of at least `minimum`."""
-    # bool is an int to Python; a depth of True is a slip.
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(
-            f"`{name}` must be an integer. Received: {name}={value!r} of type "
-            f"{type(value).__name__}."
-        )
-    if value < minimum:
-        raise ValueError(f"`{name}` must be at least {minimum}. Received: {name}={value!r}.")
-    return int(value)
-
-
 def number_within(value: Any, name: str, lowest: float, below: float = math.inf) -> float:
     """Returns `value` as a float, or raises if it is not within `[lowest, below)`."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(
-            f"`{name}` must be a number. Received: {name}={value!r} of type {type(value).__name__}."
-        )
-    number = float(value)
+    number = as_number(value, name)
     if not lowest <= number < below:
         raise ValueError(
             f"`{name}` must be at least {lowest} and below {below}. Received: {name}={value!r}."
@@ -42,7 +27,7 @@ def channel_counts(value: Any, count: int) -> tuple[int, ...]:
         raise ValueError(
             f"`widths` must be {count} numbers of channels. Received: widths={value!r}."
         )
-    return tuple(positive_integer(width, "widths") for width in value)
+    return tuple(as_integer(width, "widths") for width in value)
 
 
 def image_shape(value: Any) -> tuple[int, ...]:
@@ -67,7 +52,7 @@ def image_shape(value: Any) -> tuple[int, ...]:
 def blocks_per_stage(depth: Any, layers_per_block: int, other_layers: int, family: str) -> int:
     """Returns how many blocks each of the three stages has, or raises if `depth` allows none."""
     step = 3 * layers_per_block
-    blocks, left = divmod(positive_integer(depth, "depth") - other_layers, step)
+    blocks, left = divmod(as_integer(depth, "depth") - other_layers, step)
     if left or blocks < 1:
         first = step + other_layers
         nearest = first + step * max(0, round((depth - first) / step))

@@ -9,7 +9,8 @@ from typing import Any
 import keras
 from keras import initializers, layers
 
-from keras_ats.models._checks import image_shape, number_within, positive_integer
+from keras_ats.argument_types import as_integer
+from keras_ats.models._checks import image_shape, number_within
 
 DATA_FORMAT = "channels_last"
 
@@ -27,7 +28,7 @@ class Network:
     def __init__(
         self, num_classes: int, input_shape: tuple[int, int, int], weight_decay: float, name: Any
     ) -> None:
-        self.num_classes = positive_integer(num_classes, "num_classes", minimum=2)
+        self.num_classes = as_integer(num_classes, "num_classes", minimum=2)
         self.inputs = keras.Input(image_shape(input_shape))
         # The gradient of L2(c) is 2 c w.
         decay = number_within(weight_decay, "weight_decay", 0) / 2

@@ -3,8 +3,8 @@
 import keras
 from keras import layers
 
+from keras_ats.argument_types import as_integer
 from keras_ats.models._backbones import check_backbone, data_format
-from keras_ats.models._checks import positive_integer
 from keras_ats.models._stem import Stem, find_stem
 
 
@@ -66,7 +66,7 @@ def cifar_backbone(
     Reference: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, arXiv
     1512.03385, section 4.2, for the stem.
     """
-    positive_integer(image_size, "image_size")
+    as_integer(image_size, "image_size")
     check_backbone(backbone)
     shapes = backbone.inputs[0].shape, backbone.outputs[0].shape
     if any(len(shape) != 4 for shape in shapes):

@@ -5,8 +5,9 @@ from typing import Any
 import keras
 from keras import layers
 
+from keras_ats.argument_types import as_integer
 from keras_ats.models._backbones import check_backbone, data_format
-from keras_ats.models._checks import number_within, positive_integer
+from keras_ats.models._checks import number_within
 
 # Logits keep their precision where the backbone computes in float16 or bfloat16.
 _HEAD_DTYPE = "float32"
@@ -55,7 +56,7 @@ def classifier(
     """
     check_backbone(backbone)
     _check_headless(backbone)
-    positive_integer(num_classes, "num_classes", minimum=2)
+    as_integer(num_classes, "num_classes", minimum=2)
     number_within(dropout, "dropout", 0, below=1)
     # A Sequential model has no `input` before it has been called.
     structure = backbone.inputs[0] if isinstance(backbone, keras.Sequential) else backbone.input

@@ -112,7 +112,7 @@ def get(name: str, /, num_classes: int, **options: Any) -> keras.Model:
 
     ```python
     student = keras_ats.models.get("resnet8", num_classes=100, weight_decay=5e-4)
-    student(np.zeros((2, 32, 32, 3))).shape  # (2, 100)
+    student.output_shape  # (None, 100)
     ```
     """
     if not isinstance(name, str):

@@ -44,7 +44,7 @@ def resnet(
 
     ```python
     student = keras_ats.models.resnet(8, num_classes=100)
-    student(np.zeros((2, 32, 32, 3))).shape  # (2, 100)
+    student.output_shape  # (None, 100)
     ```
 
     Reference: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, arXiv

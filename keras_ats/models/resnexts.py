@@ -3,7 +3,8 @@
 import keras
 from keras import layers
 
-from keras_ats.models._checks import blocks_per_stage, positive_integer
+from keras_ats.argument_types import as_integer
+from keras_ats.models._checks import blocks_per_stage
 from keras_ats.models._network import Network
 
 
@@ -49,8 +50,8 @@ def resnext(
     2017, arXiv 1611.05431.
     """
     blocks = blocks_per_stage(depth, layers_per_block=3, other_layers=2, family="ResNeXt")
-    positive_integer(cardinality, "cardinality")
-    positive_integer(base_width, "base_width")
+    as_integer(cardinality, "cardinality")
+    as_integer(base_width, "base_width")
     network = Network(num_classes, input_shape, weight_decay, name)
     x = network.batch_norm_relu(network.convolution(network.inputs, 64))
     for stage in range(3):

@@ -3,7 +3,8 @@
 import keras
 from keras import layers
 
-from keras_ats.models._checks import blocks_per_stage, number_within, positive_integer
+from keras_ats.argument_types import as_integer
+from keras_ats.models._checks import blocks_per_stage, number_within
 from keras_ats.models._network import Network
 
 
@@ -44,13 +45,13 @@ def wide_resnet(
 
     ```python
     student = keras_ats.models.wide_resnet(10, 1, num_classes=100)
-    student(np.zeros((2, 32, 32, 3))).shape  # (2, 100)
+    student.output_shape  # (None, 100)
     ```
 
     Reference: Zagoruyko and Komodakis, "Wide Residual Networks", BMVC 2016, arXiv 1605.07146.
     """
     blocks = blocks_per_stage(depth, layers_per_block=2, other_layers=4, family="wide ResNet")
-    positive_integer(widen_factor, "widen_factor")
+    as_integer(widen_factor, "widen_factor")
     number_within(dropout, "dropout", 0, below=1)
     network = Network(num_classes, input_shape, weight_decay, name)
     x = network.convolution(network.inputs, 16)
