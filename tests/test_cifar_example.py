@@ -264,19 +264,35 @@ def test_report(place, undisturbed, capsys):
     assert [row["method"] for row in rows] == ["labels alone", "ats"]
     result = json.loads((undisturbed / "result.json").read_text())
     assert rows[1]["accuracies"] == [100 * result["test_accuracy"]]
+    assert rows[1]["gain"] == ""  # The network alone had another number of epochs.
     assert "4, 2" in capsys.readouterr().out
 
 
 def test_report_over_seeds():
-    def one(seed, accuracy, teacher_seed=0):
-        config = {"network": "vgg8", "method": "ats", "temperatures": [4.0, 2.0], "seed": seed}
-        config |= {"teacher": f"resnet20-seed{teacher_seed}", "teacher_file": str(teacher_seed)}
-        config |= {"dataset": "cifar10", "epochs": 3}
+    def one(seed, accuracy, method, **changes):
+        config = {"network": "vgg8", "method": method, "seed": seed, "dataset": "cifar10"}
+        config |= {"epochs": 3, **changes}
         return {"config": config, "result": {"test_accuracy": accuracy, "train_images": 10}}
 
-    (row,) = report.summarise([one(0, 0.5), one(1, 0.6, teacher_seed=1), one(2, 0.7)])
+    def distilled(seed, accuracy, **changes):
+        config = {"teacher": f"resnet20-seed{seed}", "teacher_file": str(seed), **changes}
+        return one(seed, accuracy, "ats", temperatures=[4.0, 2.0], **config)
+
+    alone = [one(0, 0.5, "labels alone"), one(2, 0.5, "labels alone"), one(1, 0.6, "labels alone")]
+    # Another network, and another schedule, are no baselines of these.
+    alone += [one(0, 0.9, "labels alone", network="resnet8"), one(0, 0.9, "labels alone", epochs=4)]
+    runs = [*alone, distilled(0, 0.5), distilled(2, 0.7), distilled(1, 0.6)]
+    (row,) = (row for row in report.summarise(runs) if row["method"] == "ats")
     assert row["accuracy"] == "60.00 ± 10.00"
+    assert row["accuracies"] == pytest.approx([50, 60, 70])
+    assert row["gains"] == pytest.approx([0, 0, 20])
+    assert row["gain"] == "+6.67 ± 11.55"
     assert row["seeds"] == 3
+    # Without a baseline for each seed there is no mean gain.
+    (row,) = (row for row in report.summarise([*runs, distilled(3, 0.6)]) if row["seeds"] == 4)
+    assert row["gain"] == ""
+    (row,) = report.summarise([distilled(0, 0.5), distilled(1, 0.6, teacher="resnet20-seed7")])
+    assert row["seeds"] == 2
 
 
 FORMATS = {

@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> None:
 
 def teacher(options: argparse.Namespace) -> None:
     """Trains a network on labels alone."""
-    config = {"network": options.model, "method": "labels alone", **recipe(options)}
+    config = {"network": options.model, "method": report.ALONE, **recipe(options)}
     folder = RunFolder(options.run or options.runs / run_name(config), config)
 
     def build(image_shape: tuple[int, ...], num_classes: int) -> keras.Model:

@@ -11,6 +11,8 @@ from rich.table import Table
 
 from cifar_experiment.run_folder import write_json
 
+ALONE = "labels alone"
+
 
 def run(options: argparse.Namespace) -> None:
     """Prints one row per experiment: last-epoch test accuracy, mean and deviation over seeds."""
@@ -19,10 +21,11 @@ def run(options: argparse.Namespace) -> None:
         raise ValueError(f"No finished run in {', '.join(map(str, options.runs))}.")
     table = Table(title="Test accuracy of the last epoch, %: mean ± standard deviation over seeds")
     headings = ("network", "method", "temperatures", "teacher", "train images", "epochs", "seeds")
-    for heading in (*headings, "accuracy"):
+    for heading in (*headings, "accuracy", "gain"):
         table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(*(str(row[heading]) for heading in headings), row["accuracy"])
+        table.add_row(*(str(row[heading]) for heading in headings), row["accuracy"], row["gain"])
+    table.caption = "Gain: over the same network on labels alone, from the same seeds."
     Console().print(table)
     if options.json:
         write_json(options.json, rows)
@@ -46,11 +49,19 @@ def summarise(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if "teacher" in shared:
             shared["teacher"] = shared["teacher"].rpartition("-seed")[0] or shared["teacher"]
         groups.setdefault(json.dumps(shared, sort_keys=True), []).append(one)
-    return [_row(json.loads(key), group) for key, group in sorted(groups.items())]
+    return [_row(json.loads(key), group, runs) for key, group in sorted(groups.items())]
 
 
-def _row(config: dict[str, Any], runs: list[dict[str, Any]]) -> dict[str, Any]:
-    percents = [100 * one["result"]["test_accuracy"] for one in runs]
+def _row(
+    config: dict[str, Any], runs: list[dict[str, Any]], all_runs: list[dict[str, Any]]
+) -> dict[str, Any]:
+    runs = sorted(runs, key=lambda one: one["config"]["seed"])
+    percents = [_percent(one) for one in runs]
+    gains = [
+        percent - _percent(alone)
+        for percent, one in zip(percents, runs, strict=True)
+        if config["method"] != ALONE and (alone := _same_on_labels_alone(one, all_runs))
+    ]
     pair = config.get("temperatures")
     return {
         "network": config["network"],
@@ -63,7 +74,24 @@ def _row(config: dict[str, Any], runs: list[dict[str, Any]]) -> dict[str, Any]:
         "seeds": len(runs),
         "accuracy": mean_and_deviation(percents),
         "accuracies": percents,
+        "gain": mean_and_deviation(gains, sign="+") if len(gains) == len(runs) else "",
+        "gains": gains,
     }
+
+
+def _same_on_labels_alone(
+    run: dict[str, Any], all_runs: list[dict[str, Any]]
+) -> dict[str, Any] | None:
+    """The run without a teacher that shares all other options, its seed among them."""
+    for one in all_runs:
+        expected = {**run["config"], "method": ALONE}
+        if one["config"]["method"] == ALONE and one["config"].items() <= expected.items():
+            return one
+    return None
+
+
+def _percent(run: dict[str, Any]) -> float:
+    return 100 * float(run["result"]["test_accuracy"])
 
 
 def print_sweep(accuracies: dict[tuple[float, float], list[float]]) -> None:
@@ -88,8 +116,7 @@ def print_sweep(accuracies: dict[tuple[float, float], list[float]]) -> None:
     )
 
 
-def mean_and_deviation(values: list[float]) -> str:
-    """`mean ± standard deviation`; of a single value only the value."""
-    if len(values) == 1:
-        return f"{values[0]:.2f}"
-    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
+def mean_and_deviation(values: list[float], sign: str = "") -> str:
+    """`mean ± standard deviation`; of a single value only the value. `sign="+"` shows a plus."""
+    mean = f"{statistics.mean(values):{sign}.2f}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.2f}"
