@@ -260,10 +260,12 @@ def test_devices_that_cannot_share(place):
 def test_report(place, undisturbed, capsys):
     arguments = ["report", str(undisturbed), str(place / "teacher"), "--json", str(place / "r")]
     report.run(options.parse(arguments, ""))
-    rows = json.loads((place / "r").read_text())
+    written = json.loads((place / "r").read_text())
+    assert [one["versions"]["keras"] for one in written["runs"]] == [keras.__version__] * 2
+    rows = written["rows"]
     assert [row["method"] for row in rows] == ["labels alone", "ats"]
     result = json.loads((undisturbed / "result.json").read_text())
-    assert rows[1]["accuracies"] == [100 * result["test_accuracy"]]
+    assert rows[1]["accuracies"] == pytest.approx([100 * result["test_accuracy"]])
     assert rows[1]["gain"] == ""  # The network alone had another number of epochs.
     assert "4, 2" in capsys.readouterr().out
 

@@ -53,7 +53,7 @@ def parse(arguments: list[str], description: str) -> argparse.Namespace:
 
     report = commands.add_parser("report", parents=[_general()], help="table of all finished runs")
     report.add_argument("runs", type=Path, nargs="+", help="run folders, or folders of these")
-    report.add_argument("--json", type=Path, help="write the rows there as well")
+    report.add_argument("--json", type=Path, help="write the rows and the runs there as well")
 
     export = commands.add_parser(
         "export",

@@ -16,7 +16,8 @@ ALONE = "labels alone"
 
 def run(options: argparse.Namespace) -> None:
     """Prints one row per experiment: last-epoch test accuracy, mean and deviation over seeds."""
-    rows = summarise(find_runs(options.runs))
+    runs = find_runs(options.runs)
+    rows = summarise(runs)
     if not rows:
         raise ValueError(f"No finished run in {', '.join(map(str, options.runs))}.")
     table = Table(title="Test accuracy of the last epoch, %: mean ± standard deviation over seeds")
@@ -28,16 +29,16 @@ def run(options: argparse.Namespace) -> None:
     table.caption = "Gain: over the same network on labels alone, from the same seeds."
     Console().print(table)
     if options.json:
-        write_json(options.json, rows)
+        write_json(options.json, {"rows": rows, "runs": runs})
 
 
 def find_runs(paths: list[Path]) -> list[dict[str, Any]]:
-    """Configuration and result of every finished run in or under the folders."""
-    runs = []
-    for result_file in sorted(file for path in paths for file in path.rglob("result.json")):
-        config = json.loads((result_file.parent / "config.json").read_text())["config"]
-        runs.append({"config": config, "result": json.loads(result_file.read_text())})
-    return runs
+    """Configuration, versions and result of every finished run in or under the folders."""
+    return [
+        json.loads((file.parent / "config.json").read_text())
+        | {"result": json.loads(file.read_text())}
+        for file in sorted(file for path in paths for file in path.rglob("result.json"))
+    ]
 
 
 def summarise(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -58,7 +59,7 @@ def _row(
     runs = sorted(runs, key=lambda one: one["config"]["seed"])
     percents = [_percent(one) for one in runs]
     gains = [
-        percent - _percent(alone)
+        round(percent - _percent(alone), 3)
         for percent, one in zip(percents, runs, strict=True)
         if config["method"] != ALONE and (alone := _same_on_labels_alone(one, all_runs))
     ]
@@ -91,7 +92,7 @@ def _same_on_labels_alone(
 
 
 def _percent(run: dict[str, Any]) -> float:
-    return 100 * float(run["result"]["test_accuracy"])
+    return round(100 * float(run["result"]["test_accuracy"]), 3)
 
 
 def print_sweep(accuracies: dict[tuple[float, float], list[float]]) -> None:
