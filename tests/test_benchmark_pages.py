@@ -2,6 +2,7 @@
 
 import json
 import re
+import statistics
 from pathlib import Path
 
 import pytest
@@ -58,12 +59,31 @@ def test_pipeline_page():
 
 
 def test_cifar_page():
-    runs = json.loads((ROOT / "benchmarks" / "results" / "cifar10_subset.json").read_text())
+    written = json.loads((ROOT / "benchmarks" / "results" / "cifar10_subset.json").read_text())
     page = (ROOT / "docs" / "tutorials" / "cifar_experiment.md").read_text()
-    for one in runs:
-        config = one["config"]
-        pair = ", ".join(f"{value:g}" for value in config.get("temperatures", ()))
-        teacher = config.get("teacher", "").partition("-")[0]
-        cells = (config["network"], config["method"], pair, teacher)
-        cells += (f"{100 * one['result']['test_accuracy']:.2f}",)
+    assert len(written["runs"]) == sum(found["seeds"] for found in written["rows"])
+    for found in written["rows"]:
+        cells = [found["network"], found["method"], found["temperatures"]]
+        cells += [found["teacher"].partition("-")[0], found["accuracy"], found["gain"]]
         assert re.search(r"\| *" + r" *\| *".join(map(re.escape, cells)) + r" *\|", page), cells
+
+
+def test_differences_on_the_cifar_page():
+    """Each compares two rows seed by seed."""
+    written = json.loads((ROOT / "benchmarks" / "results" / "cifar10_subset.json").read_text())
+    page = (ROOT / "docs" / "tutorials" / "cifar_experiment.md").read_text()
+    gains = {
+        (found["method"], found["teacher"].partition("-")[0]): found["gains"]
+        for found in written["rows"]
+        if found["gains"]
+    }
+    pairs = {
+        "ATS instead of one temperature, from ResNet-14": (("ats", "resnet14"), ("ts", "resnet14")),
+        "ATS instead of one temperature, from ResNet-20": (("ats", "resnet20"), ("ts", "resnet20")),
+        "ResNet-20 instead of ResNet-14, one temperature": (("ts", "resnet20"), ("ts", "resnet14")),
+        "ResNet-20 instead of ResNet-14, ATS": (("ats", "resnet20"), ("ats", "resnet14")),
+    }
+    for title, (one, other) in pairs.items():
+        differences = [a - b for a, b in zip(gains[one], gains[other], strict=True)]
+        mean, deviation = statistics.mean(differences), statistics.stdev(differences)
+        assert f"| {title} | {mean:+.2f} ± {deviation:.2f} |" in page

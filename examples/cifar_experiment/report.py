@@ -12,6 +12,7 @@ from rich.table import Table
 from cifar_experiment.run_folder import write_json
 
 ALONE = "labels alone"
+SHARED = ("dataset", "train images", "epochs", "seeds")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -21,12 +22,19 @@ def run(options: argparse.Namespace) -> None:
     if not rows:
         raise ValueError(f"No finished run in {', '.join(map(str, options.runs))}.")
     table = Table(title="Test accuracy of the last epoch, %: mean ± standard deviation over seeds")
-    headings = ("network", "method", "temperatures", "teacher", "train images", "epochs", "seeds")
-    for heading in (*headings, "accuracy", "gain"):
+    # What all rows have in common is a line, not a column.
+    common = [name for name in SHARED if len({row[name] for row in rows}) == 1]
+    table.caption = "Gain: over the same network on labels alone, seed by seed."
+    if common:
+        table.caption += " All: " + ", ".join(f"{name} {rows[0][name]}" for name in common) + "."
+    headings = ["network", "method", "temperatures", "teacher"]
+    headings += [name for name in SHARED if name not in common]
+    for heading in headings:
         table.add_column(heading, overflow="fold")
+    for heading in ("accuracy", "gain"):
+        table.add_column(heading, no_wrap=True)
     for row in rows:
-        table.add_row(*(str(row[heading]) for heading in headings), row["accuracy"], row["gain"])
-    table.caption = "Gain: over the same network on labels alone, from the same seeds."
+        table.add_row(*(str(row[name]) for name in (*headings, "accuracy", "gain")))
     Console().print(table)
     if options.json:
         write_json(options.json, {"rows": rows, "runs": runs})
