@@ -31,11 +31,14 @@ class Result:
 
     backend: str
     passed: int
-    failed: int
     skipped: int
+    failures: tuple[str, ...]
     seconds: float
     exit_code: int
-    failures: tuple[str, ...]
+
+    @property
+    def failed(self) -> int:
+        return len(self.failures)
 
     @property
     def note(self) -> str:
@@ -157,19 +160,18 @@ async def stop(process: asyncio.subprocess.Process) -> None:
 
 
 def read_report(report: Path, backend: str, exit_code: int, seconds: float) -> Result:
-    outcomes = {"passed": 0, "failed": 0, "skipped": 0}
+    passed = skipped = 0
     failures = []
     # A process that crashed, or never started its tests, leaves no report.
     if report.exists():
         for case in ElementTree.parse(report).iter("testcase"):
             if (failure := failure_text(case)) is not None:
-                outcomes["failed"] += 1
                 failures.append(f"{case.get('classname')}::{case.get('name')}\n{failure}")
+            elif case.find("skipped") is not None:
+                skipped += 1
             else:
-                outcomes["passed" if case.find("skipped") is None else "skipped"] += 1
-    return Result(
-        backend, **outcomes, seconds=seconds, exit_code=exit_code, failures=tuple(failures)
-    )
+                passed += 1
+    return Result(backend, passed, skipped, tuple(failures), seconds, exit_code)
 
 
 def failure_text(case: ElementTree.Element) -> str | None:

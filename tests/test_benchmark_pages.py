@@ -58,23 +58,24 @@ def test_pipeline_page():
     assert f"takes {measured['step_ratio']} times" in page
 
 
+CIFAR = json.loads((ROOT / "benchmarks" / "results" / "cifar10_subset.json").read_text())
+CIFAR_PAGE = (ROOT / "docs" / "tutorials" / "cifar_experiment.md").read_text()
+
+
 def test_cifar_page():
-    written = json.loads((ROOT / "benchmarks" / "results" / "cifar10_subset.json").read_text())
-    page = (ROOT / "docs" / "tutorials" / "cifar_experiment.md").read_text()
-    assert len(written["runs"]) == sum(found["seeds"] for found in written["rows"])
-    for found in written["rows"]:
+    assert len(CIFAR["runs"]) == sum(found["seeds"] for found in CIFAR["rows"])
+    for found in CIFAR["rows"]:
         cells = [found["network"], found["method"], found["temperatures"]]
         cells += [found["teacher"].partition("-")[0], found["accuracy"], found["gain"]]
-        assert re.search(r"\| *" + r" *\| *".join(map(re.escape, cells)) + r" *\|", page), cells
+        line = r"\| *" + r" *\| *".join(map(re.escape, cells)) + r" *\|"
+        assert re.search(line, CIFAR_PAGE), cells
 
 
 def test_differences_on_the_cifar_page():
     """Each compares two rows seed by seed."""
-    written = json.loads((ROOT / "benchmarks" / "results" / "cifar10_subset.json").read_text())
-    page = (ROOT / "docs" / "tutorials" / "cifar_experiment.md").read_text()
     gains = {
         (found["method"], found["teacher"].partition("-")[0]): found["gains"]
-        for found in written["rows"]
+        for found in CIFAR["rows"]
         if found["gains"]
     }
     pairs = {
@@ -86,4 +87,4 @@ def test_differences_on_the_cifar_page():
     for title, (one, other) in pairs.items():
         differences = [a - b for a, b in zip(gains[one], gains[other], strict=True)]
         mean, deviation = statistics.mean(differences), statistics.stdev(differences)
-        assert f"| {title} | {mean:+.2f} ± {deviation:.2f} |" in page
+        assert f"| {title} | {mean:+.2f} ± {deviation:.2f} |" in CIFAR_PAGE

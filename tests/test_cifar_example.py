@@ -1,24 +1,20 @@
 """examples/cifar.py on a tiny CIFAR-10: every command, and a run that is killed twice."""
 
 import json
-import os
 import signal
-import subprocess
 import sys
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 from data_files import write_tfds
-from processes import run_together
+from processes import ROOT, run_together
 
 import keras_ats
 
-ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "examples"))
 
-from cifar_experiment import (  # noqa: E402
+from cifar_experiment import (
     commands,
     export,
     options,
@@ -145,6 +141,7 @@ def check_same(folder, undisturbed):
 # Runs a script that gets SIGKILL at an exact place: a test that sent it from outside would depend
 # on how fast the machine is.
 KILLED = """
+import itertools
 import os
 import runpy
 import signal
@@ -158,8 +155,7 @@ import h5py
 from cifar_experiment.run_folder import RunFolder, SaveEveryEpoch
 
 create_dataset, save_epoch = h5py.Group.create_dataset, RunFolder.save_epoch
-saving = False
-arrays = 0
+arrays = itertools.count(1)
 
 
 def kill_in_epoch(callback, batch, logs=None):
@@ -167,16 +163,14 @@ def kill_in_epoch(callback, batch, logs=None):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def notice_checkpoint(folder, model, epochs, logs):
-    global saving
-    saving = epochs == epochs_done + 1
+def kill_in_checkpoint(folder, model, epochs, logs):
+    if epochs == epochs_done + 1:
+        h5py.Group.create_dataset = kill_at_tenth_array
     save_epoch(folder, model, epochs, logs)
 
 
-def kill_in_checkpoint(group, *arguments, **options):
-    global arrays
-    arrays += saving
-    if arrays == 10:
+def kill_at_tenth_array(group, *arguments, **options):
+    if next(arrays) == 10:
         group.file.flush()
         os.kill(os.getpid(), signal.SIGKILL)
     return create_dataset(group, *arguments, **options)
@@ -185,24 +179,17 @@ def kill_in_checkpoint(group, *arguments, **options):
 if where == "batch":
     SaveEveryEpoch.on_train_batch_end = kill_in_epoch
 else:
-    RunFolder.save_epoch = notice_checkpoint
-    h5py.Group.create_dataset = kill_in_checkpoint
+    RunFolder.save_epoch = kill_in_checkpoint
 runpy.run_path(script, run_name="__main__")
 """
 
 
 def killed(place, *, epochs_done, where):
     """Starts the distillation, which dies after so many epochs, in mid-epoch or mid-checkpoint."""
-    script, *arguments = map(str, command(place, *distill(place, "killed")))
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(epochs_done), where, script, *arguments],
-        cwd=place,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **ENVIRONMENT},
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr[-3000:]
+    script, *arguments = command(place, *distill(place, "killed"))
+    python = ["-c", KILLED, epochs_done, where, script, *arguments]
+    with pytest.raises(AssertionError, match=rf"Exit codes \[-{signal.SIGKILL.value}\]"):
+        run_together([python], seconds=SECONDS, folder=place, **ENVIRONMENT)
 
 
 def test_a_finished_run_is_not_repeated(place, undisturbed, capsys):

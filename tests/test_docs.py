@@ -16,11 +16,10 @@ import conftest  # noqa: F401  # Sets up the devices, also in a process without 
 import keras
 import numpy as np
 import pytest
-from processes import run_together
+from processes import ROOT, run_together
 
 import keras_ats
 
-ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 # TensorFlow mixes up the collectives of two strategies in one process: the second fails if its
 # shapes are others, and test_data_batches.py has had one by now.

@@ -1,29 +1,18 @@
 """The examples run as they stand, in a process and a folder of their own."""
 
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import keras
 import numpy as np
+from processes import ROOT, run_together
 
-ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
 
 
 def run(name, *arguments, folder):
-    done = subprocess.run(
-        [sys.executable, EXAMPLES / name, *map(str, arguments)],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+    command = [EXAMPLES / name, *arguments]
+    (printed,) = run_together([command], seconds=600, folder=folder, COLUMNS="200")
+    return printed
 
 
 def digits_predicted_by(path):

@@ -1,16 +1,13 @@
 """A loss on a batch spread over devices is the loss on one device, or says that it is not."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import conftest  # noqa: F401  # Sets up the devices, also in a process without pytest.
 import keras
 import numpy as np
 import pytest
 from keras import ops
+from processes import run_together
 
 from keras_ats import adjustments, losses, temperatures
 
@@ -89,15 +86,8 @@ def on_several_devices():
 
     Two strategies of TensorFlow's in one process can clash over the keys of their collectives.
     """
-    done = subprocess.run(
-        [sys.executable, __file__],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    (printed,) = run_together([[__file__]], seconds=600)
+    return json.loads(printed.splitlines()[-1])
 
 
 single_device_only = pytest.mark.skipif(

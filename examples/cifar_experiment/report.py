@@ -66,11 +66,7 @@ def _row(
 ) -> dict[str, Any]:
     runs = sorted(runs, key=lambda one: one["config"]["seed"])
     percents = [_percent(one) for one in runs]
-    gains = [
-        round(percent - _percent(alone), 3)
-        for percent, one in zip(percents, runs, strict=True)
-        if config["method"] != ALONE and (alone := _same_on_labels_alone(one, all_runs))
-    ]
+    gains = [] if config["method"] == ALONE else _gains(runs, all_runs)
     pair = config.get("temperatures")
     return {
         "network": config["network"],
@@ -83,20 +79,25 @@ def _row(
         "seeds": len(runs),
         "accuracy": mean_and_deviation(percents),
         "accuracies": percents,
-        "gain": mean_and_deviation(gains, sign="+") if len(gains) == len(runs) else "",
+        "gain": mean_and_deviation(gains, sign="+") if gains else "",
         "gains": gains,
     }
 
 
-def _same_on_labels_alone(
-    run: dict[str, Any], all_runs: list[dict[str, Any]]
-) -> dict[str, Any] | None:
-    """The run without a teacher that shares all other options, its seed among them."""
-    for one in all_runs:
-        expected = {**run["config"], "method": ALONE}
-        if one["config"]["method"] == ALONE and one["config"].items() <= expected.items():
-            return one
-    return None
+def _gains(runs: list[dict[str, Any]], all_runs: list[dict[str, Any]]) -> list[float]:
+    """Each run's points over the run without a teacher that has all its other options and its seed.
+
+    Empty where one of them has no such run.
+    """
+    alone = [one for one in all_runs if one["config"]["method"] == ALONE]
+    gains = []
+    for run in runs:
+        options = {**run["config"], "method": ALONE}.items()
+        same = [one for one in alone if one["config"].items() <= options]
+        if not same:
+            return []
+        gains.append(round(_percent(run) - _percent(same[0]), 3))
+    return gains
 
 
 def _percent(run: dict[str, Any]) -> float:
