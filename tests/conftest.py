@@ -2,9 +2,11 @@
 
 import os
 
-# JAX reads this once, when its first array is made. Four devices let the data-parallel tests run
-# in this process; everything else uses the first one. Compiled code that is less optimised takes
-# longer to run, but most of a test's time is compilation.
+# JAX reads these once, when its first array is made. Four devices let the data-parallel tests run
+# in this process; everything else uses the first one. Each needs two threads, or XLA can wait for
+# ever (docs/guides/several_devices.md). Compiled code that is less optimised takes longer to run,
+# but most of a test's time is compilation.
+os.environ["NPROC"] = "8"
 os.environ["XLA_FLAGS"] = " ".join(
     [
         os.environ.get("XLA_FLAGS", ""),

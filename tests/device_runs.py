@@ -11,6 +11,7 @@ ask for.
 
 import argparse
 import json
+import os
 import re
 import tempfile
 
@@ -37,6 +38,7 @@ def on_tensorflow():
 def on_jax():
     import jax
 
+    os.environ["NPROC"] = "8"  # two threads for each device, as docs/guides/several_devices.md says
     jax.config.update("jax_num_cpu_devices", 4)
     data_parallel = keras.distribution.DataParallel(devices=keras.distribution.list_devices())
     return {
@@ -117,6 +119,7 @@ def collectives(distiller):
 def on_jax_processes(process, address):
     import jax
 
+    os.environ["NPROC"] = "4"
     jax.config.update("jax_num_cpu_devices", 2)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     keras.distribution.initialize(address, PROCESSES, process)

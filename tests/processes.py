@@ -13,6 +13,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS_TO_STOP = 10
 LONGEST_REPORT = 3000  # characters of each process's output in a failure
+# XLA's 40 seconds would also end what is merely slow; `run_together` ends what waits for ever.
+XLA_FLAGS = "--xla_cpu_collective_call_terminate_timeout_seconds=600"
 
 
 def free_ports(count: int) -> list[int]:

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BACKENDS = ("tensorflow", "jax", "torch")
 SECONDS_TO_STOP = 10
 LONGEST_LINE = 2**24
-LINES_OF_A_FAILURE = 15
+LINES_OF_A_FAILURE = 30
 NO_TESTS_COLLECTED = 5  # pytest's exit code
 
 

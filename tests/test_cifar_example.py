@@ -238,6 +238,31 @@ def test_two_devices_in_mixed_precision(place):
         export.run(options.parse([*arguments, "saved_model"], ""))
 
 
+# Far more steps than JAX queues, on fewer threads than it needs for that.
+FAST_STEPS = """
+import jax
+import numpy as np
+from cifar_experiment.training import divide_cpu
+from jax.sharding import NamedSharding, PartitionSpec
+
+divide_cpu(4)
+mesh = jax.sharding.Mesh(np.reshape(jax.devices(), (2, 2)), ("batch", "model"))
+split = lambda *axes: NamedSharding(mesh, PartitionSpec(*axes))
+batch = jax.device_put(np.ones((64, 1024), "float32"), split("batch", "model"))
+kernel = jax.device_put(np.ones((1024, 1024), "float32"), split("model", None))
+step = jax.jit(lambda kernel: kernel - jax.grad(lambda kernel: (batch @ kernel).var())(kernel))
+for _ in range(400):
+    kernel = step(kernel)
+print(kernel.sum())
+"""
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="XLA's threads")
+def test_a_divided_cpu_does_not_wait_for_ever():
+    environment = {**ENVIRONMENT, "PYTHONPATH": f"{ROOT}:{ROOT / 'examples'}", "NPROC": "1"}
+    run_together([["-c", FAST_STEPS]], seconds=SECONDS, **environment)
+
+
 @pytest.mark.skipif(BACKEND != "jax", reason="the others divide unevenly")
 def test_devices_that_cannot_share(place):
     with pytest.raises(ValueError, match="20 samples of cifar10/test must divide evenly"):

@@ -5,7 +5,7 @@ import re
 import keras
 import numpy as np
 import pytest
-from processes import ROOT, run_together
+from processes import ROOT, XLA_FLAGS, run_together
 
 # What the number of devices is asked for with, and the number that comes of it.
 EXAMPLES = {
@@ -24,7 +24,7 @@ def test_example(name, tmp_path):
     arguments, devices = EXAMPLES[name]
     command = [ROOT / "examples" / "devices" / name, *arguments, "--epochs", 8]
     # Devices are the example's own business; conftest.py sets up those of this process.
-    printed = run_together([command], seconds=300, folder=tmp_path, XLA_FLAGS=None)[0]
+    printed = run_together([command], seconds=300, folder=tmp_path, XLA_FLAGS=XLA_FLAGS)[0]
     last_line = printed.splitlines()[-1]
     accuracy = re.fullmatch(rf"Test accuracy (\d+\.\d)% on {devices} devices", last_line)
     # A class in ten is right by chance; eight short epochs are far from enough for more than this.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from device_runs import PROCESSES
 from device_training import BATCH, FEATURES, TEACHER_UNITS, make_distiller
-from processes import free_ports, run_together
+from processes import XLA_FLAGS, free_ports, run_together
 
 SCRIPT = Path(__file__).with_name("device_runs.py")
 BACKEND = keras.backend.backend()
@@ -34,7 +34,8 @@ METRICS = {"accuracy", "sparse_categorical_crossentropy"}
 
 def run(*arguments):
     # Devices are the script's own business; conftest.py sets up those of this process.
-    printed = run_together([[SCRIPT, *each] for each in arguments], seconds=300, XLA_FLAGS=None)
+    commands = [[SCRIPT, *each] for each in arguments]
+    printed = run_together(commands, seconds=300, XLA_FLAGS=XLA_FLAGS)
     return [json.loads(text.splitlines()[-1]) for text in printed]
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -174,6 +175,8 @@ def divide_cpu(devices: int) -> None:
     if keras.backend.backend() == "jax":
         import jax
 
+        # With fewer than two threads for each device, XLA can wait for ever.
+        os.environ["NPROC"] = str(max(2 * devices, os.cpu_count() or 1))
         jax.config.update("jax_num_cpu_devices", devices)  # leaves accelerators alone
         return
     import tensorflow as tf

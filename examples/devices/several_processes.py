@@ -37,7 +37,9 @@ def network(*hidden_units: int) -> keras.Model:
 
 def train(options: argparse.Namespace) -> None:
     """Runs in every process alike; only the data and who saves differ."""
-    # Only for devices that are pieces of a CPU; accelerators are left alone.
+    # Only for devices that are pieces of a CPU; accelerators are left alone. With fewer than two
+    # threads for each piece, XLA can wait for ever.
+    os.environ["NPROC"] = str(max(2 * options.devices, os.cpu_count() or 1))
     jax.config.update("jax_num_cpu_devices", options.devices)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     keras.distribution.initialize(options.address, options.processes, options.process)

@@ -61,6 +61,8 @@ def main() -> None:
     x, x_test, y, y_test = train_test_split(
         (images / 16).astype("float32"), labels, train_size=1200, test_size=592, random_state=0
     )
+    # Pieces of a CPU: with fewer than two threads for each, XLA can wait for ever.
+    os.environ["NPROC"] = str(max(2 * options.devices, os.cpu_count() or 1))
     jax.config.update("jax_num_cpu_devices", options.devices)  # leaves accelerators alone
     devices = keras.distribution.list_devices()[: options.devices]
     # Before any model is built or loaded, so that no device ever holds the whole teacher.
