@@ -11,10 +11,11 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+SECONDS = 600  # Far more than any needs on a busy machine: only what waits for ever reaches it.
 SECONDS_TO_STOP = 10
 LONGEST_REPORT = 3000  # characters of each process's output in a failure
-# XLA's 40 seconds would also end what is merely slow; `run_together` ends what waits for ever.
-XLA_FLAGS = "--xla_cpu_collective_call_terminate_timeout_seconds=600"
+# XLA's own limit, of 40 seconds, would also end what is merely slow.
+XLA_FLAGS = f"--xla_cpu_collective_call_terminate_timeout_seconds={SECONDS}"
 
 
 def free_ports(count: int) -> list[int]:
@@ -26,7 +27,7 @@ def free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def run_together(commands, *, seconds, folder=None, **environment) -> list[str]:
+def run_together(commands, *, seconds=SECONDS, folder=None, **environment) -> list[str]:
     """What each command prints; all are Python's arguments, all run at the same time.
 
     Processes that wait for one another for ever are the typical failure of several devices: when

@@ -24,7 +24,6 @@ from cifar_experiment import (
 
 BACKEND = keras.backend.backend()
 EPOCHS = 8
-SECONDS = 300
 # Not conftest.py's number of devices, which is not the one that --devices asks for.
 ENVIRONMENT = {"COLUMNS": "200", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
 
@@ -45,9 +44,7 @@ def command(place, *arguments):
 
 def run(place, *arguments):
     """What a command prints."""
-    (printed,) = run_together(
-        [command(place, *arguments)], seconds=SECONDS, folder=place, **ENVIRONMENT
-    )
+    (printed,) = run_together([command(place, *arguments)], folder=place, **ENVIRONMENT)
     return printed
 
 
@@ -189,7 +186,7 @@ def killed(place, *, epochs_done, where):
     script, *arguments = command(place, *distill(place, "killed"))
     python = ["-c", KILLED, epochs_done, where, script, *arguments]
     with pytest.raises(AssertionError, match=rf"Exit codes \[-{signal.SIGKILL.value}\]"):
-        run_together([python], seconds=SECONDS, folder=place, **ENVIRONMENT)
+        run_together([python], folder=place, **ENVIRONMENT)
 
 
 def test_a_finished_run_is_not_repeated(place, undisturbed, capsys):
@@ -260,7 +257,7 @@ print(kernel.sum())
 @pytest.mark.skipif(BACKEND != "jax", reason="XLA's threads")
 def test_a_divided_cpu_does_not_wait_for_ever():
     environment = {**ENVIRONMENT, "PYTHONPATH": f"{ROOT}:{ROOT / 'examples'}", "NPROC": "1"}
-    run_together([["-c", FAST_STEPS]], seconds=SECONDS, **environment)
+    run_together([["-c", FAST_STEPS]], **environment)
 
 
 @pytest.mark.skipif(BACKEND != "jax", reason="the others divide unevenly")

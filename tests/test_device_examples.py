@@ -24,7 +24,7 @@ def test_example(name, tmp_path):
     arguments, devices = EXAMPLES[name]
     command = [ROOT / "examples" / "devices" / name, *arguments, "--epochs", 8]
     # Devices are the example's own business; conftest.py sets up those of this process.
-    printed = run_together([command], seconds=300, folder=tmp_path, XLA_FLAGS=XLA_FLAGS)[0]
+    printed = run_together([command], folder=tmp_path, XLA_FLAGS=XLA_FLAGS)[0]
     last_line = printed.splitlines()[-1]
     accuracy = re.fullmatch(rf"Test accuracy (\d+\.\d)% on {devices} devices", last_line)
     # A class in ten is right by chance; eight short epochs are far from enough for more than this.

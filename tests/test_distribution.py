@@ -34,8 +34,7 @@ METRICS = {"accuracy", "sparse_categorical_crossentropy"}
 
 def run(*arguments):
     # Devices are the script's own business; conftest.py sets up those of this process.
-    commands = [[SCRIPT, *each] for each in arguments]
-    printed = run_together(commands, seconds=300, XLA_FLAGS=XLA_FLAGS)
+    printed = run_together([[SCRIPT, *each] for each in arguments], XLA_FLAGS=XLA_FLAGS)
     return [json.loads(text.splitlines()[-1]) for text in printed]
 
 

@@ -118,7 +118,7 @@ def _in_a_folder_of_its_own(tmp_path, monkeypatch):
 @pytest.mark.parametrize("page", PAGES, ids=relative)
 def test_code_of_a_page_runs(page):
     if relative(page) in IN_A_PROCESS_OF_ITS_OWN:
-        run_together([[__file__, page]], seconds=300)
+        run_together([[__file__, page]])
     else:
         run_page(page)
 

@@ -11,7 +11,7 @@ EXAMPLES = ROOT / "examples"
 
 def run(name, *arguments, folder):
     command = [EXAMPLES / name, *arguments]
-    (printed,) = run_together([command], seconds=600, folder=folder, COLUMNS="200")
+    (printed,) = run_together([command], folder=folder, COLUMNS="200")
     return printed
 
 

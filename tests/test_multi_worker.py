@@ -54,7 +54,7 @@ def test_fit_of_a_plain_model_fails_on_two_workers():
         for index in range(2)
     ]
     commands = [["-c", PLAIN_KERAS, configuration] for configuration in configurations]
-    for printed in run_together(commands, seconds=120):
+    for printed in run_together(commands):
         assert "replicas: 2" in printed
         assert "fit ran" not in printed
         assert all(part in printed for part in MESSAGE), printed
