@@ -117,12 +117,12 @@ def pytest_command(backend: str, report: Path, arguments: list[str]) -> list[str
 def backend_environment(backend: str, threads: int) -> dict[str, str]:
     """The caller's environment with this backend chosen; thread counts already set there win."""
     # Each backend would start a thread per core; processes side by side share the cores instead.
+    # conftest.py sets those of JAX, which needs some for each device.
     defaults = {
         "TF_CPP_MIN_LOG_LEVEL": "2",
         "OMP_NUM_THREADS": str(threads),  # torch, scikit-learn
         "TF_NUM_INTRAOP_THREADS": str(threads),
         "TF_NUM_INTEROP_THREADS": str(threads),
-        "NPROC": str(threads),  # jax on CPU
     }
     return {**defaults, **os.environ, "KERAS_BACKEND": backend, "PYTHONUNBUFFERED": "1"}
 
