@@ -15,8 +15,14 @@ os.environ["XLA_FLAGS"] = " ".join(
     ]
 ).strip()
 
-# torch before TensorFlow: the other order crashes on some builds.
-import torch  # noqa: I001
+# torch before TensorFlow: the other order crashes on some builds. `make test KERAS=...` has none.
+import importlib.util
+
+if importlib.util.find_spec("torch"):
+    import torch
+
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+
 import keras
 import numpy as np
 import pytest
@@ -39,8 +45,6 @@ if keras.backend.backend() == "tensorflow":
     tf.config.set_logical_device_configuration(
         cpu, [tf.config.LogicalDeviceConfiguration(), tf.config.LogicalDeviceConfiguration()]
     )
-
-torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 
 
 @pytest.fixture(autouse=True)
