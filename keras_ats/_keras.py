@@ -1,10 +1,11 @@
 """The only door to private parts of Keras.
 
-What is imported or touched below has no public counterpart in Keras 3.15. It stands together so
-that an upgrade that moves a part breaks in one file; `tests/test_keras_doors.py` pins what we
-rely on.
+What is imported or touched below has no public counterpart in Keras, or differs between 3.10 and
+today's. It stands together so that an upgrade that moves a part breaks in one file;
+`tests/test_keras_doors.py` pins what we rely on.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -14,6 +15,7 @@ from keras.src.losses.loss import reduce_weighted_values, unscale_loss_for_distr
 from keras_ats.types import Tensor
 
 __all__ = [
+    "activity_loss",
     "additional_losses",
     "all_layers",
     "call_arguments",
@@ -22,6 +24,19 @@ __all__ = [
     "reduce_weighted_values",
     "unscale_loss_for_distribution",
 ]
+
+
+_VERSION = tuple(int(part) for part in keras.__version__.split(".")[:2])
+# Before 3.14 the strength of an activity regulariser grew with the batch.
+_ACTIVITY_IS_PER_SAMPLE = _VERSION >= (3, 14)
+
+
+def activity_loss(regularizer: Callable[[Tensor], Tensor], outputs: Tensor) -> Tensor:
+    """What a layer with this `activity_regularizer` adds to the losses for its outputs."""
+    loss = regularizer(outputs)
+    if not _ACTIVITY_IS_PER_SAMPLE:
+        return loss
+    return keras.ops.divide_no_nan(loss, keras.ops.cast(keras.ops.shape(outputs)[0], loss.dtype))
 
 
 def additional_losses(model: keras.Model) -> Tensor | None:

@@ -47,6 +47,21 @@ if keras.backend.backend() == "tensorflow":
     )
 
 
+def pytest_report_header() -> str:
+    """What is tested: `make test KERAS=...` tests the installed wheel, with another Keras."""
+    import keras_ats
+
+    return f"keras_ats: {os.path.dirname(keras_ats.__file__)}, Keras {keras.__version__}"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keras 3.10 and 3.11 warn whenever a loaded model with one input is called; 3.12 does not."""
+    if tuple(map(int, keras.__version__.split(".")[:2])) < (3, 12):
+        config.addinivalue_line(
+            "filterwarnings", "ignore:The structure of `inputs` doesn't match:UserWarning"
+        )
+
+
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     """Same weights and dropout masks in every run of a test."""

@@ -36,6 +36,13 @@ def test_additional_losses():
     assert total.shape == ()
 
 
+def test_activity_loss():
+    layer = layers.Dense(3, activity_regularizer="l2")
+    outputs = layer(np.ones((4, 2), "float32"))
+    expected = _keras.activity_loss(layer.activity_regularizer, outputs)
+    np.testing.assert_allclose(to_numpy(layer.losses[0]), to_numpy(expected), rtol=1e-6)
+
+
 def test_all_layers():
     inner = models.stochastic()
     outer = keras.Sequential([keras.Input((models.FEATURES,)), inner, layers.Dense(2)])
