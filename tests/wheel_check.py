@@ -1,6 +1,6 @@
 """Checks the package that people install: run it with a Python that has the wheel, and no checkout.
 
-    cd "$(mktemp -d)" && .../bin/python .../tests/wheel_check.py .../dist
+cd "$(mktemp -d)" && .../bin/python .../tests/wheel_check.py .../dist
 """
 
 import importlib.metadata
