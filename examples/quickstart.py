@@ -41,7 +41,7 @@ GRIDS = {
 RIVALS = {
     "DKD": losses.DecoupledKD,
     "NKD": losses.NormalizedKD,
-    "standardised": lambda: losses.TemperatureKD(2.0, standardize=True),
+    "standardised": lambda: losses.TemperatureKD(2.0, adjustment=Standardize()),
     "DIST": losses.DIST,
     "TTM": losses.TransformedTeacherKD,
     "WTTM": lambda: losses.TransformedTeacherKD(weighted=True),

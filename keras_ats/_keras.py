@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 from keras.src.backend import get_keras_mask
+from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 from keras.src.losses.loss import reduce_weighted_values, unscale_loss_for_distribution
 
 from keras_ats.types import Tensor
@@ -18,6 +19,7 @@ __all__ = [
     "all_layers",
     "call_arguments",
     "get_keras_mask",
+    "in_symbolic_scope",
     "producer",
     "reduce_weighted_values",
     "unscale_loss_for_distribution",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from keras_ats.argument_types import as_integer
+from keras_ats.checks import as_integer
 from keras_ats.data import arrays, pipeline, sampling
 from keras_ats.data.arrays import Array
 from keras_ats.data.statistics import Channels, Statistics, chosen_statistics

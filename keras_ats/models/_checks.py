@@ -5,7 +5,7 @@ import numbers
 from collections.abc import Sequence
 from typing import Any
 
-from keras_ats.argument_types import as_integer, as_number
+from keras_ats.checks import as_integer, as_number
 
 SMALLEST_SIDE = 8
 """Pixels; what three pools of a VGG need."""

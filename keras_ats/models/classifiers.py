@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from keras_ats.argument_types import as_integer
+from keras_ats.checks import as_integer
 from keras_ats.models._backbones import check_backbone, data_format
 from keras_ats.models._checks import number_within
 

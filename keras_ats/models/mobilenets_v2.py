@@ -3,7 +3,7 @@
 import keras
 from keras import initializers, layers
 
-from keras_ats.argument_types import as_integer
+from keras_ats.checks import as_integer
 from keras_ats.models._checks import number_within
 from keras_ats.models._network import Network
 
