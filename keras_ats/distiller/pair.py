@@ -62,7 +62,20 @@ class Pair:
 
     def view_student(self) -> None:
         """Finds the student's logits, once it has its shapes."""
+        self.check_variables()
         self._view = View(self.student, self.student_from_logits, "student")
+
+    def check_variables(self) -> None:
+        """Raises if a training step of the student would change the teacher."""
+        of_teacher = {id(variable) for variable in self.teacher.variables}
+        shared = [one for one in self.student.trainable_variables if id(one) in of_teacher]
+        if shared:
+            raise ValueError(
+                "Teacher and student share variables that training would change, in the teacher "
+                f"too. Received: {[variable.path for variable in shared]}. Give the student layers "
+                "of its own (keras.models.clone_model, then set_weights), or freeze the shared "
+                "ones: layer.trainable = False."
+            )
 
     def build_student(self, input_shape: Any) -> None:
         """Builds a Sequential student that waited for its input shape."""
@@ -72,6 +85,7 @@ class Pair:
 
     def prepare(self, needs: Needs) -> None:
         """Reads the inner layers that losses need too, from now on."""
+        self.check_variables()
         self.teacher.prepare(needs)
         self._view = self.view.with_features(needs.student_features)
 
