@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_ats.argument_types import as_integer
-from keras_ats.data import cinic10, tfds_sets, tiny_imagenet
-from keras_ats.data.published import Published, Request, check_classes
+from keras_ats.checks import as_integer
+from keras_ats.data.readers import cinic10, tfds_sets, tiny_imagenet
+from keras_ats.data.readers.published import Published, Request, check_classes
 from keras_ats.data.samples import Samples
 from keras_ats.data.statistics import Statistics, chosen_statistics
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from keras_ats.argument_types import as_integer
-from keras_ats.data import arrays, pipeline, sampling
+from keras_ats.checks import as_integer
+from keras_ats.data import arrays, sampling
 from keras_ats.data.arrays import Array
+from keras_ats.data.batches import pipeline
 from keras_ats.data.statistics import Channels, Statistics, chosen_statistics
 from keras_ats.data.tensorflow_modules import import_tensorflow
 from keras_ats.types import Tensor

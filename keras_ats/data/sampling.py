@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_ats.argument_types import as_integer
+from keras_ats.checks import as_integer
 from keras_ats.data.arrays import Array
 
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import keras
 
-from keras_ats.models.mobilenets_v2 import mobilenet_v2
-from keras_ats.models.resnets import resnet
-from keras_ats.models.resnexts import resnext
-from keras_ats.models.shufflenets_v1 import shufflenet_v1
-from keras_ats.models.shufflenets_v2 import shufflenet_v2
-from keras_ats.models.vggs import vgg
-from keras_ats.models.wide_resnets import wide_resnet
+from keras_ats.models.builders.mobilenets_v2 import mobilenet_v2
+from keras_ats.models.builders.resnets import resnet
+from keras_ats.models.builders.resnexts import resnext
+from keras_ats.models.builders.shufflenets_v1 import shufflenet_v1
+from keras_ats.models.builders.shufflenets_v2 import shufflenet_v2
+from keras_ats.models.builders.vggs import vgg
+from keras_ats.models.builders.wide_resnets import wide_resnet
 
 FOUR_TIMES = (32, 64, 128, 256)
 """Widths of the "x4" ResNets."""

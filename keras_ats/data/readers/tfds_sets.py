@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from keras_ats.data.published import Published, Reader, Request, Split, square
+from keras_ats.data.readers.published import Published, Reader, Request, Split, square
 from keras_ats.data.spectrograms import log_mel
 from keras_ats.data.tensorflow_modules import import_tensorflow, import_tensorflow_datasets
 from keras_ats.types import Tensor

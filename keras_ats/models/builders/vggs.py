@@ -3,7 +3,7 @@
 import keras
 from keras import initializers
 
-from keras_ats.models._network import Network, max_pool
+from keras_ats.models.builders._network import Network, max_pool
 
 CONVOLUTIONS = {
     8: (1, 1, 1, 1, 1),

@@ -5,9 +5,9 @@ from typing import Any
 import keras
 from keras import layers
 
-from keras_ats.argument_types import as_integer
-from keras_ats.models._backbones import check_backbone, data_format
+from keras_ats.checks import as_integer
 from keras_ats.models._checks import number_within
+from keras_ats.models.adapters._backbones import check_backbone, data_format
 
 # Logits keep their precision where the backbone computes in float16 or bfloat16.
 _HEAD_DTYPE = "float32"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_ats.data import augmentation
+from keras_ats.data.batches import augmentation
 from keras_ats.data.statistics import scale_of
 from keras_ats.data.tensorflow_modules import import_tensorflow
 from keras_ats.types import Tensor

@@ -3,9 +3,9 @@
 import keras
 from keras import layers
 
-from keras_ats.argument_types import as_integer
-from keras_ats.models._backbones import check_backbone, data_format
-from keras_ats.models._stem import Stem, find_stem
+from keras_ats.checks import as_integer
+from keras_ats.models.adapters._backbones import check_backbone, data_format
+from keras_ats.models.adapters._stem import Stem, find_stem
 
 
 def cifar_backbone(

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_ats.data.published import Reader, Request, Split, square
+from keras_ats.data.readers.published import Reader, Request, Split, square
 from keras_ats.data.tensorflow_modules import import_tensorflow
 
 _BATCH = 256
