@@ -1,6 +1,5 @@
 """Published data sets by name."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -8,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_ats.checks import as_integer
-from keras_ats.data.readers import cinic10, tfds_sets, tiny_imagenet
 from keras_ats.data.readers.published import Published, Request, check_classes
+from keras_ats.data.readers.registry import DATA_SETS, DataSet
 from keras_ats.data.samples import Samples
 from keras_ats.data.statistics import Statistics, chosen_statistics
 
@@ -20,24 +19,6 @@ class Splits(NamedTuple):
     train: Samples
     validation: Samples | None
     test: Samples
-
-
-class _Set(NamedTuple):
-    read: Callable[[Request], Published]
-    num_classes: int
-    size: int
-    kind: str = "images"
-
-
-_SETS = {
-    "cifar10": _Set(tfds_sets.read_images, 10, 32),
-    "cifar100": _Set(tfds_sets.read_images, 100, 32),
-    "caltech_birds2011": _Set(tfds_sets.read_images, 200, 64),
-    "stanford_dogs": _Set(tfds_sets.read_images, 120, 64),
-    "speech_commands": _Set(tfds_sets.read_speech, 12, 32, "spectrograms"),
-    "cinic10": _Set(cinic10.read, 10, cinic10.SIZE),
-    "tiny_imagenet": _Set(tiny_imagenet.read, 200, tiny_imagenet.SIZE),
-}
 
 
 def load(
@@ -93,9 +74,9 @@ def load(
     train, validation, test = keras_ats.data.load("cifar10", validation_fraction=0.1)
     ```
     """
-    if name not in _SETS:
-        raise ValueError(f"`name` must be one of {sorted(_SETS)}. Received: name={name!r}.")
-    chosen = _SETS[name]
+    if name not in DATA_SETS:
+        raise ValueError(f"`name` must be one of {sorted(DATA_SETS)}. Received: name={name!r}.")
+    chosen = DATA_SETS[name]
     _check_early(chosen, name, validation_fraction, size, statistics, seed)
     request = Request(
         name=name,
@@ -122,7 +103,7 @@ def load(
 
 
 def _check_early(
-    chosen: _Set,
+    chosen: DataSet,
     name: str,
     validation_fraction: float,
     size: int | None,
@@ -156,7 +137,7 @@ def _samples(published: Published, split: str, name: str, kind: str) -> Samples:
     )
 
 
-def _checked_size(image_size: int | None, chosen: _Set) -> int:
+def _checked_size(image_size: int | None, chosen: DataSet) -> int:
     size = chosen.size if image_size is None else as_integer(image_size, "image_size", 8)
     if chosen.kind == "spectrograms" and size > 64:
         raise ValueError(

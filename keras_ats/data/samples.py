@@ -9,8 +9,8 @@ from typing import Any
 from keras_ats.checks import as_integer
 from keras_ats.data import arrays, sampling
 from keras_ats.data.arrays import Array
-from keras_ats.data.batches import pipeline
-from keras_ats.data.statistics import Channels, Statistics, chosen_statistics
+from keras_ats.data.batches import pipeline, transforms
+from keras_ats.data.statistics import Channels, Statistics, chosen_statistics, scale_of
 from keras_ats.data.tensorflow_modules import import_tensorflow
 from keras_ats.types import Tensor
 
@@ -240,17 +240,24 @@ class Samples:
             )
         if padding is None:
             padding = self.features.shape[1] // (8 if self.kind == "images" else 10)
+        seed = as_integer(seed, "seed", 0)
+        padding = as_integer(padding, "padding", 0)
+        normalisation = transforms.normalisation(self.mean, self.std, scale_of(self.features))
+        is_image = self.kind == "images"
+        augmentation = transforms.crop_and_flip if is_image else transforms.shift_in_time
         options = pipeline.Options(
             batch_size=batch_size,
             shuffle=shuffle,
-            augment=augment,
-            padding=as_integer(padding, "padding", 0),
-            seed=as_integer(seed, "seed", 0),
+            seed=seed,
             first_epoch=as_integer(first_epoch, "first_epoch", 0),
             with_ids=with_ids,
             drop_remainder=drop_remainder,
         )
-        return pipeline.dataset(self, self._tensors, options)
+        return pipeline.dataset(
+            self._tensors,
+            [augmentation(padding, seed), normalisation] if augment else [normalisation],
+            options,
+        )
 
     @functools.cached_property
     def _tensors(self) -> tuple[Tensor, Tensor, Tensor]:
