@@ -1,6 +1,7 @@
 """Checks of arguments that several classes share. Each error names the argument and the remedy."""
 
 import math
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,17 @@ from keras_ats.argument_types import as_integer as as_integer
 from keras_ats.argument_types import as_number as as_number
 from keras_ats.ops.labels import are_class_ids
 from keras_ats.types import Shape, Tensor
+
+
+def as_boolean(value: Any, name: str) -> bool:
+    """Returns `value` as a bool, or raises if it is neither true nor false; 1 and 0 will do."""
+    is_number = isinstance(value, numbers.Integral) and value in (0, 1)
+    if not isinstance(value, bool | np.bool_) and not is_number:
+        raise TypeError(
+            f"`{name}` must be True or False. Received: {name}={value!r} of type "
+            f"{type(value).__name__}."
+        )
+    return bool(value)
 
 
 def positive_number(value: Any, name: str) -> float:
