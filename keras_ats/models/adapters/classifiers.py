@@ -64,8 +64,9 @@ def classifier(
     features = _pooled(backbone(inputs), backbone)
     if dropout:
         features = layers.Dropout(dropout, dtype=_HEAD_DTYPE, name="dropout")(features)
+    name = f"{backbone.name}_classifier" if name is None else name
     logits = layers.Dense(num_classes, dtype=_HEAD_DTYPE, name="logits")(features)
-    return keras.Model(inputs, logits, name=name or f"{backbone.name}_classifier")
+    return keras.Model(inputs, logits, name=name)
 
 
 def _input_like(tensor: keras.KerasTensor) -> keras.KerasTensor:

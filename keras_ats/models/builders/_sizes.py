@@ -12,7 +12,7 @@ SMALLEST_SIDE = 8
 
 def channel_counts(value: Any, count: int) -> tuple[int, ...]:
     """Returns `widths` as a tuple, or raises if they are not `count` positive integers."""
-    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != count:
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes) or len(value) != count:
         raise ValueError(
             f"`widths` must be {count} numbers of channels. Received: widths={value!r}."
         )

@@ -3,6 +3,7 @@
 import keras
 from keras import initializers
 
+from keras_ats.checks import as_integer
 from keras_ats.models.builders._network import Network, max_pool
 
 CONVOLUTIONS = {
@@ -54,7 +55,7 @@ def vgg(
     Recognition", ICLR 2015, arXiv 1409.1556; Tian et al., "Contrastive Representation
     Distillation", ICLR 2020, for the form.
     """
-    if depth not in CONVOLUTIONS:
+    if as_integer(depth, "depth") not in CONVOLUTIONS:
         raise ValueError(
             f"The depth of a VGG is one of {list(CONVOLUTIONS)}. Received: depth={depth!r}."
         )
