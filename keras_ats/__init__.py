@@ -14,13 +14,21 @@ from keras_ats import models as models
 from keras_ats import ops as ops
 from keras_ats import teachers as teachers
 from keras_ats import temperatures as temperatures
-from keras_ats.chains import distill_chain as distill_chain
-from keras_ats.chains import self_distill as self_distill
 from keras_ats.distiller import Distiller as Distiller
+from keras_ats.recipes import distill_chain as distill_chain
+from keras_ats.recipes import self_distill as self_distill
+from keras_ats.record import Lesson as Lesson
+from keras_ats.record import Needs as Needs
+from keras_ats.record import Outputs as Outputs
+from keras_ats.record import Shapes as Shapes
 from keras_ats.version import __version__ as __version__
 
 __all__ = [
     "Distiller",
+    "Lesson",
+    "Needs",
+    "Outputs",
+    "Shapes",
     "__version__",
     "adjustments",
     "callbacks",

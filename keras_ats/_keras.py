@@ -5,21 +5,25 @@ today's. It stands together so that an upgrade that moves a part breaks in one f
 `tests/test_keras_doors.py` pins what we rely on.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
 from keras.src.backend import get_keras_mask
+from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 from keras.src.losses.loss import reduce_weighted_values, unscale_loss_for_distribution
 
 from keras_ats.types import Tensor
 
 __all__ = [
+    "ModelWithSafeState",
     "activity_loss",
     "additional_losses",
     "all_layers",
     "call_arguments",
     "get_keras_mask",
+    "in_symbolic_scope",
     "producer",
     "reduce_weighted_values",
     "unscale_loss_for_distribution",
@@ -37,6 +41,62 @@ def activity_loss(regularizer: Callable[[Tensor], Tensor], outputs: Tensor) -> T
     if not _ACTIVITY_IS_PER_SAMPLE:
         return loss
     return keras.ops.divide_no_nan(loss, keras.ops.cast(keras.ops.shape(outputs)[0], loss.dtype))
+
+
+class ModelWithSafeState(keras.Model):
+    """A model whose variables keep their values when a step fails.
+
+    On JAX, `fit` empties all variables and hands their values from step to step; when a step
+    raises, Keras leaves them empty, and with them every model that shares them.
+    """
+
+    _purged_values: Sequence[tuple[keras.Variable, Any]] = ()
+
+    def fit(self, *args: Any, **kwargs: Any) -> Any:
+        """Trains the model, as in Keras."""
+        with self._kept_state():
+            return super().fit(*args, **kwargs)
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """Evaluates the model, as in Keras."""
+        with self._kept_state():
+            return super().evaluate(*args, **kwargs)
+
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        """Predicts, as in Keras."""
+        with self._kept_state():
+            return super().predict(*args, **kwargs)
+
+    def _purge_model_variables(self, *args: Any, **kwargs: Any) -> None:
+        optimizer = [] if self.optimizer is None else self.optimizer.variables
+        variables = [
+            *self.trainable_variables,
+            *self.non_trainable_variables,
+            *optimizer,
+            *self.metrics_variables,
+        ]
+        self._purged_values = [(one, one._value) for one in variables]
+        super()._purge_model_variables(*args, **kwargs)
+
+    @contextlib.contextmanager
+    def _kept_state(self) -> Iterator[None]:
+        if keras.backend.backend() != "jax":
+            yield
+            return
+        # What an earlier call left there is older than the variables.
+        self._jax_state = None
+        try:
+            yield
+        except BaseException:
+            # The last step that succeeded has left its state here; before the first one the old
+            # values are still alive.
+            self.jax_state_sync()
+            for variable, value in self._purged_values:
+                if variable._value is None:
+                    variable._value = value
+            raise
+        finally:
+            self._purged_values = ()
 
 
 def additional_losses(model: keras.Model) -> Tensor | None:

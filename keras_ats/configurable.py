@@ -1,10 +1,13 @@
 """What every small part of a loss shares: variables that callbacks may change, and a config."""
 
+import inspect
+import numbers
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Any, Self, Unpack, get_origin
 
 import keras
 
+from keras_ats.checks import Check, finite_number
 from keras_ats.types import Config
 
 
@@ -13,58 +16,118 @@ class Configurable:
 
     Whatever may change during training is a `keras.Variable`: a Python float is obeyed by torch,
     ignored by TensorFlow and seen by JAX only when it happens to retrace.
+
+    A subclass keeps each argument of its constructor in an attribute of the same name; config and
+    saved variables follow from that.
     """
 
-    def add_variable(self, value: float, name: str, trainable: bool = False) -> keras.Variable:
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Sets an attribute; a number in the place of a variable is assigned to it."""
+        present = getattr(self, name, None)
+        if isinstance(present, keras.Variable) and isinstance(value, numbers.Real):
+            present.assign(finite_number(value, name))
+        else:
+            super().__setattr__(name, value)
+
+    def add_variable(
+        self, value: Any, name: str, check: Check = finite_number, *, trainable: bool = False
+    ) -> keras.Variable:
         """Creates a float32 scalar variable that belongs to this part.
 
         Args:
-            value: Initial value.
-            name: Name, shown in saved files.
+            value: Initial value, a number.
+            name: Name, shown in saved files and in the error of a wrong value.
+            check: A function of `keras_ats.checks` that `value` must pass. Defaults to
+                `finite_number`.
             trainable: Whether the optimizer updates it. Defaults to False.
 
         Returns:
             The variable. Keep it as an attribute; `variables` finds it there.
+
+        Raises:
+            TypeError: If `value` is not a number.
+            ValueError: If `value` is out of range.
         """
         return keras.Variable(
-            value, dtype="float32", trainable=trainable, autocast=False, name=name
+            check(value, name), dtype="float32", trainable=trainable, autocast=False, name=name
         )
 
     @property
+    def named_variables(self) -> dict[str, keras.Variable]:
+        """All variables of this part and of the parts and layers it holds, once, by their path."""
+        found: dict[int, tuple[str, keras.Variable]] = {}
+        for path, variable in _variables_in(vars(self)):
+            found.setdefault(id(variable), (path, variable))
+        return dict(found.values())
+
+    @property
     def variables(self) -> list[keras.Variable]:
-        """All variables of this part and of the parts it holds, in order of creation."""
-        return list({id(variable): variable for variable in _variables_in(vars(self))}.values())
+        """All variables of this part and of the parts and layers it holds, in order of creation."""
+        return list(self.named_variables.values())
 
     def get_config(self) -> Config:
         """Returns the constructor's arguments, with the present values of variables."""
-        return {}
+        return {name: serialize(getattr(self, name)) for name in _argument_names(type(self))}
 
     @classmethod
     def from_config(cls, config: Config) -> Self:
         """Builds the object that `get_config` described."""
-        return cls(**{name: _deserialize(value) for name, value in config.items()})
+        return cls(**{name: deserialize(value) for name, value in config.items()})
 
 
 def serialize(part: Any) -> Any:
     """Returns what a config holds for `part`: a nested config, a float, or the value itself."""
     if isinstance(part, keras.Variable):
         return float(keras.ops.convert_to_numpy(part.value))
-    if isinstance(part, Configurable):
+    if isinstance(part, Configurable | keras.layers.Layer):
         return keras.saving.serialize_keras_object(part)
+    if isinstance(part, list | tuple):
+        return [serialize(one) for one in part]
+    if isinstance(part, dict):
+        return {name: serialize(one) for name, one in part.items()}
     return part
 
 
-def _variables_in(part: Any) -> Iterator[keras.Variable]:
+def deserialize(value: Any) -> Any:
+    """Returns what `serialize` described."""
+    if isinstance(value, dict):
+        if "class_name" in value:
+            return keras.saving.deserialize_keras_object(value)
+        return {name: deserialize(one) for name, one in value.items()}
+    return [deserialize(one) for one in value] if isinstance(value, list) else value
+
+
+def _argument_names(cls: type) -> list[str]:
+    """Names of all that the constructor takes, `**kwargs` followed to where they are named."""
+    names: list[str] = []
+    for owner in cls.__mro__:
+        if "__init__" not in vars(owner) or owner is object:
+            continue
+        parameters = list(inspect.signature(vars(owner)["__init__"]).parameters.values())[1:]
+        rest = [one for one in parameters if one.kind is inspect.Parameter.VAR_KEYWORD]
+        names += [one.name for one in parameters if one.kind not in _UNNAMED]
+        if not rest:
+            break
+        if get_origin(rest[0].annotation) is Unpack:
+            names += rest[0].annotation.__args__[0].__annotations__
+            break
+    return list(dict.fromkeys(names))
+
+
+_UNNAMED = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+
+
+def _variables_in(part: Any) -> Iterator[tuple[str, keras.Variable]]:
+    """All variables within `part`, however deep, with the path that leads to each."""
     if isinstance(part, keras.Variable):
-        yield part
+        yield "", part
     elif isinstance(part, Configurable):
-        yield from part.variables
-    elif isinstance(part, dict):
-        for value in part.values():
-            yield from _variables_in(value)
-
-
-def _deserialize(value: Any) -> Any:
-    if isinstance(value, dict) and "class_name" in value:
-        return keras.saving.deserialize_keras_object(value)
-    return value
+        yield from part.named_variables.items()
+    elif isinstance(part, keras.layers.Layer):
+        # Keras counts the instances of a layer in its name, so only the place tells it.
+        yield from ((f"{i}_{v.name}", v) for i, v in enumerate(part.variables))
+    elif isinstance(part, dict | list | tuple):
+        entries = part.items() if isinstance(part, dict) else enumerate(part)
+        for key, value in entries:
+            for path, variable in _variables_in(value):
+                yield f"{key}.{path}".rstrip("."), variable

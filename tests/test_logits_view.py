@@ -11,7 +11,7 @@ import pytest
 from keras import layers
 
 import keras_ats
-from keras_ats.logits_view import logits_view
+from keras_ats.views.logits_view import logits_view
 
 FEATURES, CLASSES, STEPS = models.FEATURES, models.CLASSES, 4
 

@@ -1,7 +1,5 @@
 """The base class of adjustments."""
 
-from typing import Any
-
 from keras_ats.configurable import Configurable
 from keras_ats.ops.softmax import temperature_log_softmax
 from keras_ats.types import Tensor
@@ -10,8 +8,11 @@ from keras_ats.types import Tensor
 class Adjustment(Configurable):
     """Decides what the teacher should have said, given the label.
 
-    Subclass it, override one of the two methods, and pass an instance as `adjustment=` to any
+    Subclass it, override one of the methods, and pass an instance as `adjustment=` to any
     soft-target loss. Logits are adjusted before a temperature rule sees them, targets after.
+
+    Attributes:
+        needs_labels: Whether it reads the labels. Defaults to True.
 
     Example:
 
@@ -19,12 +20,16 @@ class Adjustment(Configurable):
     class RaiseLabel(keras_ats.adjustments.Adjustment):
         "Adds one to the label's logit."
 
-        def adjust_logits(self, teacher_logits, labels):
+        needs_labels: bool = True
+
+    def adjust_logits(self, teacher_logits, labels):
             return teacher_logits + keras_ats.ops.label_distribution(labels, teacher_logits)
 
     loss = keras_ats.losses.TemperatureKD(4.0, adjustment=RaiseLabel())
     ```
     """
+
+    needs_labels: bool = True
 
     def adjust_logits(self, teacher_logits: Tensor, labels: Tensor) -> Tensor:
         """Returns the logits that the teacher should have given; by default those it gave.
@@ -37,6 +42,17 @@ class Adjustment(Configurable):
             float32 tensor of shape `(..., C)`.
         """
         return teacher_logits
+
+    def adjust_student_logits(self, student_logits: Tensor) -> Tensor:
+        """Returns the student's logits in the form that the teacher's are given in.
+
+        Args:
+            student_logits: float32 tensor of shape `(..., C)`.
+
+        Returns:
+            float32 tensor of shape `(..., C)`; by default those given.
+        """
+        return student_logits
 
     def adjust_targets(
         self, log_probabilities: Tensor, teacher_logits: Tensor, labels: Tensor
@@ -54,22 +70,11 @@ class Adjustment(Configurable):
         return log_probabilities
 
 
-def as_adjustment(value: Any) -> Adjustment | None:
-    """Returns `value` if it is an adjustment or None, or raises."""
-    if value is None or isinstance(value, Adjustment):
-        return value
-    raise TypeError(
-        "`adjustment` must be an instance of keras_ats.adjustments.Adjustment or None. "
-        f"Received: {value!r}."
-    )
-
-
 def adjusted_log_softmax(
     adjustment: Adjustment | None, teacher_logits: Tensor, labels: Tensor, temperature: Tensor
 ) -> Tensor:
-    """Returns the teacher's log-targets at one temperature, adjusted before and after it."""
-    if adjustment is None:
-        return temperature_log_softmax(teacher_logits, temperature)
-    teacher_logits = adjustment.adjust_logits(teacher_logits, labels)
+    """Returns the log-targets of adjusted logits at a temperature, adjusted in their turn."""
     targets = temperature_log_softmax(teacher_logits, temperature)
+    if adjustment is None:
+        return targets
     return adjustment.adjust_targets(targets, teacher_logits, labels)

@@ -3,11 +3,12 @@
 import math
 
 import keras
+from keras import ops
 
-from keras_ats import ops
+from keras_ats import checks
 from keras_ats.adjustments.adjustment import Adjustment
-from keras_ats.checks import positive_number
-from keras_ats.types import Config, Tensor
+from keras_ats.ops.labels import label_indicator, top_class_indicator
+from keras_ats.types import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_ats")
@@ -39,7 +40,9 @@ class Smooth(Adjustment):
     """
 
     def __init__(self, correct_probability: float = 0.9) -> None:
-        self.correct_probability = positive_number(correct_probability, "correct_probability")
+        self.correct_probability = checks.positive_number(
+            correct_probability, "correct_probability"
+        )
         if correct_probability >= 1:
             raise ValueError(
                 "`correct_probability` must be above 0 and below 1. Received: "
@@ -50,18 +53,12 @@ class Smooth(Adjustment):
         self, log_probabilities: Tensor, teacher_logits: Tensor, labels: Tensor
     ) -> Tensor:
         """Returns the log-targets, smoothed labels where the teacher is wrong, `(..., C)`."""
-        label = ops.label_indicator(labels, teacher_logits)
+        label = label_indicator(labels, teacher_logits)
         others = (1.0 - self.correct_probability) / (teacher_logits.shape[-1] - 1)
-        smoothed = keras.ops.where(label, math.log(self.correct_probability), math.log(others))
-        wrong = keras.ops.any(
-            keras.ops.logical_and(
-                label, keras.ops.logical_not(ops.top_class_indicator(teacher_logits))
-            ),
+        smoothed = ops.where(label, math.log(self.correct_probability), math.log(others))
+        wrong = ops.any(
+            ops.logical_and(label, ops.logical_not(top_class_indicator(teacher_logits))),
             axis=-1,
             keepdims=True,
         )
-        return keras.ops.where(wrong, smoothed, log_probabilities)
-
-    def get_config(self) -> Config:
-        """Returns the constructor's arguments."""
-        return {"correct_probability": self.correct_probability}
+        return ops.where(wrong, smoothed, log_probabilities)

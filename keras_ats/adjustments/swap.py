@@ -1,9 +1,10 @@
 """Where the teacher is wrong, exchange its top class and the label: probability shift."""
 
 import keras
+from keras import ops
 
-from keras_ats import ops
 from keras_ats.adjustments.adjustment import Adjustment
+from keras_ats.ops.labels import label_indicator, top_class_indicator
 from keras_ats.types import Tensor
 
 
@@ -32,14 +33,10 @@ class Swap(Adjustment):
 
     def adjust_logits(self, teacher_logits: Tensor, labels: Tensor) -> Tensor:
         """Returns the logits with top class and label exchanged, shape `(..., C)`."""
-        label = ops.label_indicator(labels, teacher_logits)
-        top = ops.top_class_indicator(teacher_logits)
-        label_logit = keras.ops.sum(
-            keras.ops.where(label, teacher_logits, 0.0), axis=-1, keepdims=True
-        )
-        top_logit = keras.ops.max(teacher_logits, axis=-1, keepdims=True)
-        swapped = keras.ops.where(
-            label, top_logit, keras.ops.where(top, label_logit, teacher_logits)
-        )
-        labelled = keras.ops.any(label, axis=-1, keepdims=True)
-        return keras.ops.where(labelled, swapped, teacher_logits)
+        label = label_indicator(labels, teacher_logits)
+        top = top_class_indicator(teacher_logits)
+        label_logit = ops.sum(ops.where(label, teacher_logits, 0.0), axis=-1, keepdims=True)
+        top_logit = ops.max(teacher_logits, axis=-1, keepdims=True)
+        swapped = ops.where(label, top_logit, ops.where(top, label_logit, teacher_logits))
+        labelled = ops.any(label, axis=-1, keepdims=True)
+        return ops.where(labelled, swapped, teacher_logits)

@@ -4,6 +4,7 @@ import math
 
 import keras
 
+from keras_ats.checks import as_integer
 from keras_ats.types import Config
 
 
@@ -17,10 +18,11 @@ class GradientReversalSchedule(keras.callbacks.Callback):
 
     Args:
         epochs: $E \ge 1$, epochs until the gradient is fully reversed. Defaults to 10.
-        gradient_factor: The variable to set; None (default) takes that of the distiller's
-            `kd_loss`.
+        gradient_factor: The variable to set; None (default) takes those of all learned
+            temperatures within the distiller's losses.
 
     Raises:
+        TypeError: If `epochs` is not an integer.
         ValueError: If `epochs` is below 1, or the loss has no learned temperature.
 
     Example:
@@ -34,9 +36,7 @@ class GradientReversalSchedule(keras.callbacks.Callback):
 
     def __init__(self, epochs: int = 10, gradient_factor: keras.Variable | None = None) -> None:
         super().__init__()
-        if epochs < 1:
-            raise ValueError(f"`epochs` must be at least 1. Received: epochs={epochs!r}.")
-        self.epochs = epochs
+        self.epochs = as_integer(epochs, "epochs")
         self.gradient_factor = gradient_factor
 
     def factor(self, epoch: int) -> float:
@@ -46,13 +46,18 @@ class GradientReversalSchedule(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Config | None = None) -> None:
         """Sets the variable; called by Keras, which counts epochs from 0."""
-        variable = self.gradient_factor
-        if variable is None:
-            variable = getattr(self.model.kd_loss, "gradient_factor", None)
-        if variable is None:
+        for variable in self._gradient_factors():
+            variable.assign(self.factor(epoch + 1))
+
+    def _gradient_factors(self) -> list[keras.Variable]:
+        if self.gradient_factor is not None:
+            return [self.gradient_factor]
+        found = [one for one in self.model.variables if one.name == "gradient_factor"]
+        if not found:
+            kd_loss = getattr(self.model, "kd_loss", None)
             raise ValueError(
                 "GradientReversalSchedule found no learned temperature. Received: "
-                f"kd_loss={self.model.kd_loss!r}. Use CurriculumTemperatureKD, or pass the rule's "
+                f"kd_loss={kd_loss!r}. Use CurriculumTemperatureKD, or pass the rule's "
                 "variable: GradientReversalSchedule(gradient_factor=rule.gradient_factor)."
             )
-        variable.assign(self.factor(epoch + 1))
+        return found

@@ -2,7 +2,8 @@
 
 import keras
 
-from keras_ats.checks import fraction
+from keras_ats.checks import as_integer, non_negative_number
+from keras_ats.distiller.distiller import Distiller
 from keras_ats.types import Config
 
 
@@ -14,11 +15,13 @@ class KDWeightWarmup(keras.callbacks.Callback):
     where it was.
 
     Args:
-        kd_weight: $w_{KD}$, the weight after the warm-up, from 0 to 1.
+        kd_weight: $w_{KD}$, the weight after the warm-up, at least 0; at most 1 where the
+            distiller's `student_weight` follows from it.
         epochs: $E \ge 1$, length of the warm-up. Defaults to 20, as for decoupled distillation.
 
     Raises:
-        ValueError: If `epochs` is below 1 or `kd_weight` is not within [0, 1].
+        TypeError: If `epochs` is not an integer, or the model is not a distiller.
+        ValueError: If `epochs` is below 1 or `kd_weight` is out of its range.
 
     Example:
 
@@ -32,14 +35,26 @@ class KDWeightWarmup(keras.callbacks.Callback):
 
     def __init__(self, kd_weight: float, epochs: int = 20) -> None:
         super().__init__()
-        if epochs < 1:
-            raise ValueError(f"`epochs` must be at least 1. Received: epochs={epochs!r}.")
-        self.kd_weight = fraction(kd_weight, "kd_weight")
-        self.epochs = epochs
+        self.epochs = as_integer(epochs, "epochs")
+        self.kd_weight = non_negative_number(kd_weight, "kd_weight")
 
     def weight(self, epoch: int) -> float:
         """Returns the weight for an epoch counted from 1."""
         return self.kd_weight * min(epoch / self.epochs, 1.0)
+
+    def on_train_begin(self, logs: Config | None = None) -> None:
+        """Finds out before the first epoch whether the weight can be set; called by Keras."""
+        if not isinstance(self.model, Distiller):
+            raise TypeError(
+                "KDWeightWarmup sets the weight of a distiller. Received: "
+                f"{type(self.model).__name__} '{self.model.name}'. Expected: "
+                "Distiller(teacher, student).fit(..., callbacks=[KDWeightWarmup(...)])."
+            )
+        if self.kd_weight > 1 and self.model.student_weight_follows:
+            raise ValueError(
+                "`kd_weight` must be within [0, 1] where `student_weight` is what is left of 1. "
+                f"Received: kd_weight={self.kd_weight!r}. Pass a student_weight to `compile`."
+            )
 
     def on_epoch_begin(self, epoch: int, logs: Config | None = None) -> None:
         """Sets the weight; called by Keras, which counts epochs from 0."""

@@ -1,15 +1,15 @@
-"""Distillation losses: `loss(student_logits, teacher_logits, labels, sample_weight, mask)`."""
+"""Distillation losses: `loss(student_logits, teacher_logits, labels=...)`, and their bases."""
 
 from keras_ats.losses.asymmetric_temperature_kd import (
     AsymmetricTemperatureKD as AsymmetricTemperatureKD,
 )
 from keras_ats.losses.bernoulli_kd import BernoulliKD as BernoulliKD
-from keras_ats.losses.combined_kd import CombinedKD as CombinedKD
 from keras_ats.losses.curriculum_temperature_kd import (
     CurriculumTemperatureKD as CurriculumTemperatureKD,
 )
 from keras_ats.losses.decoupled_kd import DecoupledKD as DecoupledKD
 from keras_ats.losses.dist import DIST as DIST
+from keras_ats.losses.distillation_loss import DistillationLoss as DistillationLoss
 from keras_ats.losses.dynamic_temperature_kd import DynamicTemperatureKD as DynamicTemperatureKD
 from keras_ats.losses.kd_loss import KDLoss as KDLoss
 from keras_ats.losses.label_crossentropy import LabelCrossentropy as LabelCrossentropy
@@ -27,9 +27,9 @@ __all__ = [
     "DIST",
     "AsymmetricTemperatureKD",
     "BernoulliKD",
-    "CombinedKD",
     "CurriculumTemperatureKD",
     "DecoupledKD",
+    "DistillationLoss",
     "DynamicTemperatureKD",
     "KDLoss",
     "LabelCrossentropy",

@@ -1,15 +1,14 @@
 """Asymmetric Temperature Scaling, the method this package is built around."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Unpack
 
 import keras
 
 from keras_ats.adjustments.adjustment import Adjustment
-from keras_ats.configurable import serialize
-from keras_ats.losses.kd_loss import KDLoss
+from keras_ats.losses.kd_loss import LossOptions
 from keras_ats.losses.soft_target_kd import SoftTargetKD
 from keras_ats.temperatures.asymmetric import Asymmetric
-from keras_ats.types import Config
 
 
 @keras.saving.register_keras_serializable(package="keras_ats")
@@ -32,8 +31,8 @@ class AsymmetricTemperatureKD(SoftTargetKD):
         correct_temperature: $\tau_1 > 0$, dimensionless. Defaults to 4.
         wrong_temperature: $\tau_2 > 0$, dimensionless, meant to be the smaller one. Defaults to 2.
         student_temperature: $\tau_S > 0$, dimensionless. Defaults to 1, as in the authors' code.
-        adjustment: A rule of `keras_ats.adjustments`, or None (default).
-        **kwargs: As for `KDLoss`: `standardize`, `reduction`, `name`.
+        adjustment: A rule of `keras_ats.adjustments`, a list of them, or None (default).
+        **options: As for `KDLoss`: `reduction`, `name`.
 
     Raises:
         TypeError: If a temperature is not a number.
@@ -56,8 +55,8 @@ class AsymmetricTemperatureKD(SoftTargetKD):
         wrong_temperature: float = 2.0,
         *,
         student_temperature: float = 1.0,
-        adjustment: Adjustment | None = None,
-        **kwargs: Any,
+        adjustment: Adjustment | Sequence[Adjustment] | None = None,
+        **options: Unpack[LossOptions],
     ) -> None:
         rule = Asymmetric(correct_temperature, wrong_temperature)
         super().__init__(
@@ -65,17 +64,7 @@ class AsymmetricTemperatureKD(SoftTargetKD):
             student_temperature=student_temperature,
             adjustment=adjustment,
             divergence="cross_entropy",
-            **kwargs,
+            **options,
         )
         self.correct_temperature: keras.Variable = rule.correct_temperature
         self.wrong_temperature: keras.Variable = rule.wrong_temperature
-
-    def get_config(self) -> Config:
-        """Returns the constructor's arguments, with the present values of the temperatures."""
-        return {
-            "correct_temperature": serialize(self.correct_temperature),
-            "wrong_temperature": serialize(self.wrong_temperature),
-            "student_temperature": serialize(self.student_temperature),
-            "adjustment": serialize(self.adjustment),
-            **KDLoss.get_config(self),
-        }

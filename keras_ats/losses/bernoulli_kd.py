@@ -1,13 +1,16 @@
 """Distillation of sigmoid heads: multi-label problems, and yes-or-no ones."""
 
-from typing import Any
+from typing import Unpack
 
 import keras
+from keras import ops
 
-from keras_ats import checks, ops
-from keras_ats.configurable import serialize
-from keras_ats.losses.kd_loss import KDLoss
-from keras_ats.types import Config, Tensor
+from keras_ats import checks
+from keras_ats.losses.kd_loss import KDLoss, LossOptions
+from keras_ats.ops.divergences import bernoulli_kl_divergence
+from keras_ats.ops.softmax import asymmetric_temperature
+from keras_ats.record import Lesson
+from keras_ats.types import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_ats")
@@ -37,7 +40,7 @@ class BernoulliKD(KDLoss):
         wrong_temperature: $\tau_2 > 0$, dimensionless. Defaults to 2.
         student_temperature: $\tau_S > 0$, dimensionless. Defaults to 1, as for
             `AsymmetricTemperatureKD`.
-        **kwargs: As for `KDLoss`: `standardize`, `reduction`, `name`.
+        **options: As for `KDLoss`: `reduction`, `name`.
 
     Raises:
         TypeError: If a temperature is not a number.
@@ -63,47 +66,41 @@ class BernoulliKD(KDLoss):
         wrong_temperature: float = 2.0,
         *,
         student_temperature: float = 1.0,
-        **kwargs: Any,
+        **options: Unpack[LossOptions],
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**options)
         self.correct_temperature = self.add_variable(
-            checks.positive_number(correct_temperature, "correct_temperature"),
-            "correct_temperature",
+            correct_temperature, "correct_temperature", checks.temperature
         )
         self.wrong_temperature = self.add_variable(
-            checks.positive_number(wrong_temperature, "wrong_temperature"), "wrong_temperature"
+            wrong_temperature, "wrong_temperature", checks.temperature
         )
         self.student_temperature = self.add_variable(
-            checks.positive_number(student_temperature, "student_temperature"),
-            "student_temperature",
+            student_temperature, "student_temperature", checks.temperature
         )
 
-    def call(
-        self,
-        student_logits: Tensor,
-        teacher_logits: Tensor,
-        labels: Tensor | None,
-        mask: Tensor | None,
-    ) -> Tensor:
+    def call(self, lesson: Lesson) -> Tensor:
         """Returns the loss of each position, shape `(...,)`."""
-        labels = keras.ops.cast(keras.ops.convert_to_tensor(labels), "float32")
+        teacher_logits = lesson.teacher.logits
+        labels = ops.cast(ops.convert_to_tensor(lesson.labels), "float32")
         if teacher_logits.shape[-1] == 1 and len(labels.shape) == len(teacher_logits.shape) - 1:
-            labels = keras.ops.expand_dims(labels, -1)
-        checks.one_label_per_class(labels, teacher_logits)
-        temperature = ops.asymmetric_temperature(
+            labels = ops.expand_dims(labels, -1)
+        _check_one_label_per_class(labels, teacher_logits)
+        temperature = asymmetric_temperature(
             labels, teacher_logits, self.correct_temperature, self.wrong_temperature
         )
         student_temperature = self.student_temperature.value
-        values = ops.bernoulli_kl_divergence(
-            teacher_logits / temperature, student_logits / student_temperature
+        values = bernoulli_kl_divergence(
+            teacher_logits / temperature, lesson.student.logits / student_temperature
         )
         return student_temperature**2 * values
 
-    def get_config(self) -> Config:
-        """Returns the constructor's arguments, with the present values of the temperatures."""
-        return {
-            "correct_temperature": serialize(self.correct_temperature),
-            "wrong_temperature": serialize(self.wrong_temperature),
-            "student_temperature": serialize(self.student_temperature),
-            **super().get_config(),
-        }
+
+def _check_one_label_per_class(labels: Tensor, logits: Tensor) -> None:
+    label_shape, logit_shape = tuple(labels.shape), tuple(logits.shape)
+    if len(label_shape) != len(logit_shape) or label_shape[-1] != logit_shape[-1]:
+        raise ValueError(
+            "Sigmoid units need a label for each class, 1 if it applies and 0 if not. Received: "
+            f"labels of shape {label_shape} for logits of shape {logit_shape}. Expected: "
+            f"{logit_shape}; turn class ids into rows with keras.ops.one_hot."
+        )

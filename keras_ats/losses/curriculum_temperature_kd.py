@@ -1,15 +1,14 @@
 """Distillation with a learned temperature that makes the task harder (CTKD)."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Unpack
 
 import keras
 
 from keras_ats.adjustments.adjustment import Adjustment
-from keras_ats.configurable import serialize
-from keras_ats.losses.kd_loss import KDLoss
+from keras_ats.losses.kd_loss import LossOptions
 from keras_ats.losses.soft_target_kd import SoftTargetKD
 from keras_ats.temperatures.learned import Learned
-from keras_ats.types import Config
 
 
 @keras.saving.register_keras_serializable(package="keras_ats")
@@ -24,8 +23,8 @@ class CurriculumTemperatureKD(SoftTargetKD):
 
     Args:
         temperature: The learned temperature. Defaults to `temperatures.Learned()`.
-        adjustment: A rule of `keras_ats.adjustments`, or None (default).
-        **kwargs: As for `KDLoss`: `standardize`, `reduction`, `name`.
+        adjustment: A rule of `keras_ats.adjustments`, a list of them, or None (default).
+        **options: As for `KDLoss`: `reduction`, `name`.
 
     Raises:
         TypeError: If `temperature` is not a `temperatures.Learned`.
@@ -45,8 +44,8 @@ class CurriculumTemperatureKD(SoftTargetKD):
         self,
         temperature: Learned | None = None,
         *,
-        adjustment: Adjustment | None = None,
-        **kwargs: Any,
+        adjustment: Adjustment | Sequence[Adjustment] | None = None,
+        **options: Unpack[LossOptions],
     ) -> None:
         rule = Learned() if temperature is None else temperature
         if not isinstance(rule, Learned):
@@ -54,13 +53,5 @@ class CurriculumTemperatureKD(SoftTargetKD):
                 "`temperature` must be a keras_ats.temperatures.Learned. Received: "
                 f"{temperature!r}. For a fixed temperature use TemperatureKD."
             )
-        super().__init__(rule, adjustment=adjustment, **kwargs)
+        super().__init__(rule, adjustment=adjustment, **options)
         self.gradient_factor: keras.Variable = rule.gradient_factor
-
-    def get_config(self) -> Config:
-        """Returns the constructor's arguments, with the present values of variables."""
-        return {
-            "temperature": serialize(self.temperature_rule),
-            "adjustment": serialize(self.adjustment),
-            **KDLoss.get_config(self),
-        }

@@ -1,15 +1,18 @@
 """Decoupled Knowledge Distillation (DKD)."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Unpack
 
 import keras
 
-from keras_ats import ops
-from keras_ats.adjustments.adjustment import Adjustment, adjusted_log_softmax, as_adjustment
-from keras_ats.checks import non_negative_number, positive_number
-from keras_ats.configurable import serialize
-from keras_ats.losses.kd_loss import KDLoss
-from keras_ats.types import Config, Tensor
+from keras_ats import checks
+from keras_ats.adjustments.adjustment import Adjustment
+from keras_ats.adjustments.chain import as_adjustment
+from keras_ats.losses.kd_loss import KDLoss, LossOptions
+from keras_ats.ops.class_groups import correct_wrong_log_softmax, wrong_class_log_softmax
+from keras_ats.ops.divergences import kl_divergence
+from keras_ats.record import Lesson
+from keras_ats.types import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_ats")
@@ -34,8 +37,8 @@ class DecoupledKD(KDLoss):
         correct_weight: $\alpha \ge 0$, weight of the first part. Defaults to 1.
         wrong_weight: $\beta \ge 0$, weight of the second part. Defaults to 8; the authors use 2 to
             8 on CIFAR-100, and 0.5 on ImageNet.
-        adjustment: A rule of `keras_ats.adjustments`, or None (default).
-        **kwargs: As for `KDLoss`: `standardize`, `reduction`, `name`.
+        adjustment: A rule of `keras_ats.adjustments`, a list of them, or None (default).
+        **options: As for `KDLoss`: `reduction`, `name`.
 
     Raises:
         TypeError: If an argument is of the wrong type.
@@ -60,48 +63,30 @@ class DecoupledKD(KDLoss):
         correct_weight: float = 1.0,
         wrong_weight: float = 8.0,
         *,
-        adjustment: Adjustment | None = None,
-        **kwargs: Any,
+        adjustment: Adjustment | Sequence[Adjustment] | None = None,
+        **options: Unpack[LossOptions],
     ) -> None:
-        super().__init__(**kwargs)
-        self.temperature = self.add_variable(
-            positive_number(temperature, "temperature"), "temperature"
-        )
+        super().__init__(**options)
+        self.temperature = self.add_variable(temperature, "temperature", checks.temperature)
         self.correct_weight = self.add_variable(
-            non_negative_number(correct_weight, "correct_weight"), "correct_weight"
+            correct_weight, "correct_weight", checks.non_negative_number
         )
         self.wrong_weight = self.add_variable(
-            non_negative_number(wrong_weight, "wrong_weight"), "wrong_weight"
+            wrong_weight, "wrong_weight", checks.non_negative_number
         )
         self.adjustment = as_adjustment(adjustment)
 
-    def call(
-        self,
-        student_logits: Tensor,
-        teacher_logits: Tensor,
-        labels: Tensor | None,
-        mask: Tensor | None,
-    ) -> Tensor:
+    def call(self, lesson: Lesson) -> Tensor:
         """Returns the loss of each position, shape `(...,)`."""
-        temperature = self.temperature.value
-        targets = adjusted_log_softmax(self.adjustment, teacher_logits, labels, temperature)
-        correct_part = ops.kl_divergence(
-            ops.correct_wrong_log_softmax(targets, labels),
-            ops.correct_wrong_log_softmax(student_logits, labels, temperature),
+        temperature, labels = self.temperature.value, lesson.labels
+        targets = self.soft_targets(lesson, temperature)
+        correct_part = kl_divergence(
+            correct_wrong_log_softmax(targets, labels),
+            correct_wrong_log_softmax(lesson.student.logits, labels, temperature),
         )
-        wrong_part = ops.kl_divergence(
-            ops.wrong_class_log_softmax(targets, labels),
-            ops.wrong_class_log_softmax(student_logits, labels, temperature),
+        wrong_part = kl_divergence(
+            wrong_class_log_softmax(targets, labels),
+            wrong_class_log_softmax(lesson.student.logits, labels, temperature),
         )
         values = self.correct_weight * correct_part + self.wrong_weight * wrong_part
         return temperature**2 * values
-
-    def get_config(self) -> Config:
-        """Returns the constructor's arguments, with the present values of variables."""
-        return {
-            "temperature": serialize(self.temperature),
-            "correct_weight": serialize(self.correct_weight),
-            "wrong_weight": serialize(self.wrong_weight),
-            "adjustment": serialize(self.adjustment),
-            **super().get_config(),
-        }

@@ -1,14 +1,19 @@
 """Distillation from a stronger teacher (DIST): correlations instead of differences."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Unpack
 
 import keras
+from keras import ops
 
-from keras_ats import ops
-from keras_ats.checks import non_negative_number, positive_number
-from keras_ats.configurable import serialize
-from keras_ats.losses.kd_loss import KDLoss
-from keras_ats.types import Config, Tensor
+from keras_ats import checks
+from keras_ats.adjustments.adjustment import Adjustment
+from keras_ats.adjustments.chain import as_adjustment
+from keras_ats.losses.kd_loss import KDLoss, LossOptions
+from keras_ats.ops.correlation import pearson_correlation
+from keras_ats.ops.softmax import temperature_softmax
+from keras_ats.record import Lesson
+from keras_ats.types import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_ats")
@@ -36,7 +41,8 @@ class DIST(KDLoss):
         temperature: $\tau > 0$, dimensionless. Defaults to 4; the authors use 1 on ImageNet.
         inter_class_weight: $\beta \ge 0$, weight of the correlation over classes. Defaults to 1.
         intra_class_weight: $\gamma \ge 0$, weight of the correlation over samples. Defaults to 1.
-        **kwargs: As for `KDLoss`: `standardize`, `reduction`, `name`.
+        adjustment: A rule of `keras_ats.adjustments`, a list of them, or None (default).
+        **options: As for `KDLoss`: `reduction`, `name`.
 
     Raises:
         TypeError: If an argument is of the wrong type.
@@ -58,47 +64,34 @@ class DIST(KDLoss):
         temperature: float = 4.0,
         inter_class_weight: float = 1.0,
         intra_class_weight: float = 1.0,
-        **kwargs: Any,
+        *,
+        adjustment: Adjustment | Sequence[Adjustment] | None = None,
+        **options: Unpack[LossOptions],
     ) -> None:
-        super().__init__(**kwargs)
-        self.temperature = self.add_variable(
-            positive_number(temperature, "temperature"), "temperature"
-        )
+        super().__init__(**options)
+        self.temperature = self.add_variable(temperature, "temperature", checks.temperature)
         self.inter_class_weight = self.add_variable(
-            non_negative_number(inter_class_weight, "inter_class_weight"), "inter_class_weight"
+            inter_class_weight, "inter_class_weight", checks.non_negative_number
         )
         self.intra_class_weight = self.add_variable(
-            non_negative_number(intra_class_weight, "intra_class_weight"), "intra_class_weight"
+            intra_class_weight, "intra_class_weight", checks.non_negative_number
         )
+        self.adjustment = as_adjustment(adjustment)
 
-    def call(
-        self,
-        student_logits: Tensor,
-        teacher_logits: Tensor,
-        labels: Tensor | None,
-        mask: Tensor | None,
-    ) -> Tensor:
+    def call(self, lesson: Lesson) -> Tensor:
         """Returns the loss of each position, shape `(...,)`."""
         temperature = self.temperature.value
-        student = ops.temperature_softmax(student_logits, temperature)
-        teacher = ops.temperature_softmax(teacher_logits, temperature)
-        over_classes = ops.pearson_correlation(student, teacher)
+        student = temperature_softmax(lesson.student.logits, temperature)
+        teacher = ops.exp(self.soft_targets(lesson, temperature))
+        mask = lesson.student.mask
+        over_classes = pearson_correlation(student, teacher)
         flat = (-1, student.shape[-1])
-        over_samples = ops.pearson_correlation(
-            keras.ops.reshape(student, flat),
-            keras.ops.reshape(teacher, flat),
+        over_samples = pearson_correlation(
+            ops.reshape(student, flat),
+            ops.reshape(teacher, flat),
             axis=0,
-            mask=None if mask is None else keras.ops.reshape(mask, (-1, 1)),
+            mask=None if mask is None else ops.reshape(mask, (-1, 1)),
         )
         inter_class_part = self.inter_class_weight * (1.0 - over_classes)
-        intra_class_part = self.intra_class_weight * (1.0 - keras.ops.mean(over_samples))
+        intra_class_part = self.intra_class_weight * (1.0 - ops.mean(over_samples))
         return temperature**2 * (inter_class_part + intra_class_part)
-
-    def get_config(self) -> Config:
-        """Returns the constructor's arguments, with the present values of variables."""
-        return {
-            "temperature": serialize(self.temperature),
-            "inter_class_weight": serialize(self.inter_class_weight),
-            "intra_class_weight": serialize(self.intra_class_weight),
-            **super().get_config(),
-        }

@@ -1,16 +1,15 @@
 """Dynamic Temperature Distillation."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Unpack
 
 import keras
 
 from keras_ats.adjustments.adjustment import Adjustment
-from keras_ats.configurable import serialize
-from keras_ats.losses.kd_loss import KDLoss
+from keras_ats.losses.kd_loss import LossOptions
 from keras_ats.losses.soft_target_kd import SoftTargetKD
 from keras_ats.temperatures.focal_weighted import FocalWeighted
 from keras_ats.temperatures.temperature import Temperature
-from keras_ats.types import Config
 
 
 @keras.saving.register_keras_serializable(package="keras_ats")
@@ -27,11 +26,11 @@ class DynamicTemperatureKD(SoftTargetKD):
 
     Args:
         temperature: A per-sample rule of `keras_ats.temperatures`. Defaults to `FocalWeighted()`.
-        adjustment: A rule of `keras_ats.adjustments`, or None (default). The paper pairs DTD with
-            `Swap`.
+        adjustment: A rule of `keras_ats.adjustments`, a list of them, or None (default).
+            The paper pairs DTD with `Swap`.
         scale_by_squared_temperature: Whether each sample's loss carries $\tau_x^2$. Defaults to
             False, as in the public implementations checked.
-        **kwargs: As for `KDLoss`: `standardize`, `reduction`, `name`.
+        **options: As for `KDLoss`: `reduction`, `name`.
 
     Example:
 
@@ -49,23 +48,14 @@ class DynamicTemperatureKD(SoftTargetKD):
         self,
         temperature: Temperature | None = None,
         *,
-        adjustment: Adjustment | None = None,
+        adjustment: Adjustment | Sequence[Adjustment] | None = None,
         scale_by_squared_temperature: bool = False,
-        **kwargs: Any,
+        **options: Unpack[LossOptions],
     ) -> None:
         super().__init__(
             FocalWeighted() if temperature is None else temperature,
             adjustment=adjustment,
             divergence="cross_entropy",
             scale_by_squared_temperature=scale_by_squared_temperature,
-            **kwargs,
+            **options,
         )
-
-    def get_config(self) -> Config:
-        """Returns the constructor's arguments, with the present values of variables."""
-        return {
-            "temperature": serialize(self.temperature_rule),
-            "adjustment": serialize(self.adjustment),
-            "scale_by_squared_temperature": self.scale_by_squared_temperature,
-            **KDLoss.get_config(self),
-        }

@@ -1,22 +1,31 @@
-"""The base class of distillation losses: all that is not arithmetic, once."""
+"""The base class of losses on logits: all that is not arithmetic, once."""
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Literal, TypeAlias, TypedDict
 
 import keras
 from keras import ops
 
-from keras_ats import checks
-from keras_ats._keras import get_keras_mask, reduce_weighted_values
-from keras_ats.configurable import Configurable
-from keras_ats.naming import snake_case
-from keras_ats.ops.batch import weights_of_positions
+from keras_ats._keras import get_keras_mask
+from keras_ats.adjustments.adjustment import Adjustment, adjusted_log_softmax
+from keras_ats.checks import snake_case
+from keras_ats.losses.distillation_loss import DistillationLoss
 from keras_ats.ops.labels import are_class_ids, shapes_fit
-from keras_ats.ops.standardize import standardized_logits
-from keras_ats.types import Config, Tensor
+from keras_ats.record import Lesson, Needs, Outputs
+from keras_ats.types import Tensor
+
+Reduction: TypeAlias = Literal[
+    "sum_over_batch_size", "sum", "mean", "mean_with_sample_weight", "none"
+]
 
 
-class KDLoss(Configurable, keras.losses.Loss):
+class LossOptions(TypedDict, total=False):
+    """What every loss on logits takes besides its own arguments; see `KDLoss`."""
+
+    reduction: Reduction | None
+    name: str | None
+
+
+class KDLoss(DistillationLoss, keras.losses.Loss):
     """Base of all losses between a student's and a teacher's logits.
 
     It checks shapes, brings both logits to float32, keeps gradients away from the teacher and
@@ -24,23 +33,23 @@ class KDLoss(Configurable, keras.losses.Loss):
     under `tf.distribute`. A subclass implements `call`.
 
     Args:
-        standardize: Whether both logits are z-scored first (`ops.standardized_logits`), so that
-            the student need not match the teacher's range. Defaults to False.
         reduction: As for `keras.losses.Loss`. The default `"sum_over_batch_size"` is the mean over
             valid positions, `"none"` gives one value per position,
             `"mean_with_sample_weight"` divides by the sum of the weights.
         name: Name of the loss. Defaults to the class name in snake case.
 
     Attributes:
-        needs_labels: Whether the loss cannot be computed without labels.
+        needs_labels: Whether `call` reads the labels. Defaults to False.
         min_classes: Fewest classes that the loss is defined for. Defaults to 2.
+        adjustment: A rule of `keras_ats.adjustments` for the logits, or None.
 
     Example:
 
     ```python
     class LogitDistance(keras_ats.losses.KDLoss):
-        def call(self, student_logits, teacher_logits, labels, mask):
-            return keras.ops.mean(keras.ops.square(student_logits - teacher_logits), axis=-1)
+        def call(self, lesson):
+            difference = lesson.student.logits - lesson.teacher.logits
+            return keras.ops.mean(keras.ops.square(difference), axis=-1)
 
     LogitDistance()(np.zeros((2, 3)), np.ones((2, 3)))  # 1.0
     ```
@@ -48,25 +57,28 @@ class KDLoss(Configurable, keras.losses.Loss):
 
     needs_labels: bool = False
     min_classes: int = 2
+    adjustment: Adjustment | None = None
 
     def __init__(
-        self,
-        *,
-        standardize: bool = False,
-        reduction: str | None = "sum_over_batch_size",
-        name: str | None = None,
+        self, *, reduction: Reduction | None = "sum_over_batch_size", name: str | None = None
     ) -> None:
         # Always float32: a loss in the models' half precision would round away what it teaches.
         # The name is the same in every run, since logs go by it; Keras would count instances.
-        super().__init__(
-            name=name or snake_case(type(self).__name__), reduction=reduction, dtype="float32"
+        keras.losses.Loss.__init__(
+            self, name=name or snake_case(type(self).__name__), reduction=reduction, dtype="float32"
         )
-        self.standardize = standardize
+
+    @property
+    def needs(self) -> Needs:  # type: ignore[override]
+        """What the loss cannot be computed without: labels, if it or its adjustment reads them."""
+        adjusted_by_label = self.adjustment is not None and self.adjustment.needs_labels
+        return Needs(labels=self.needs_labels or adjusted_by_label)
 
     def __call__(
         self,
         student_logits: Tensor,
         teacher_logits: Tensor,
+        *,
         labels: Tensor | None = None,
         sample_weight: Tensor | None = None,
         mask: Tensor | None = None,
@@ -86,21 +98,16 @@ class KDLoss(Configurable, keras.losses.Loss):
             float32 scalar, or shape `(...,)` with `reduction="none"`.
 
         Raises:
+            TypeError: If it is called as Keras calls a loss, `(y_true, y_pred, sample_weight)`.
             ValueError: If shapes do not fit, or labels are needed and missing.
         """
         if mask is None:
             mask = get_keras_mask(student_logits)
         student_logits = ops.cast(ops.convert_to_tensor(student_logits), "float32")
         teacher_logits = ops.cast(ops.convert_to_tensor(teacher_logits), "float32")
-        # A single logit has no standard deviation over classes.
-        min_classes = max(self.min_classes, 2) if self.standardize else self.min_classes
-        checks.same_classes(student_logits, teacher_logits, min_classes)
-        if labels is None and self.needs_labels:
-            raise ValueError(
-                f"{type(self).__name__} needs labels. Received: labels=None. Pass the class ids or "
-                "one-hot labels of the batch, or use a loss that needs none, such as "
-                "TemperatureKD."
-            )
+        self._check_classes(student_logits, teacher_logits)
+        if labels is None and self.needs.labels:
+            raise ValueError(self._labels_are_missing())
         if mask is not None:
             mask = _mask_of_positions(mask, student_logits)
             # A padded position may hold anything, NaN included; zeroing the loss afterwards
@@ -108,64 +115,71 @@ class KDLoss(Configurable, keras.losses.Loss):
             valid = ops.expand_dims(mask, -1)
             student_logits = ops.where(valid, student_logits, 0.0)
             teacher_logits = ops.where(valid, teacher_logits, 0.0)
-            if self.needs_labels:
+            if self.needs.labels:
                 labels = _without_padding(labels, valid, student_logits)
-        if self.standardize:
-            student_logits = standardized_logits(student_logits)
-            teacher_logits = standardized_logits(teacher_logits)
-        values = self.call(student_logits, ops.stop_gradient(teacher_logits), labels, mask)
-        return self._reduce(values, sample_weight, mask)
+        if self.adjustment is not None:
+            student_logits = self.adjustment.adjust_student_logits(student_logits)
+            teacher_logits = self.adjustment.adjust_logits(teacher_logits, labels)
+        lesson = Lesson(
+            Outputs(student_logits, mask=mask), Outputs(ops.stop_gradient(teacher_logits)), labels
+        )
+        return self.reduce(self.call(lesson), sample_weight, mask)
 
-    def call(
-        self,
-        student_logits: Tensor,
-        teacher_logits: Tensor,
-        labels: Tensor | None,
-        mask: Tensor | None,
-    ) -> Tensor:
-        """Returns the loss of each position; the arguments are checked, float32 and masked.
+    def parts(self, lesson: Lesson) -> dict[str, Tensor]:
+        """Returns the loss of one batch under its name."""
+        value = self(
+            lesson.student.logits,
+            lesson.teacher.logits,
+            labels=lesson.labels,
+            sample_weight=lesson.sample_weight,
+            mask=lesson.student.mask,
+        )
+        return {self.name: value}
+
+    def call(self, lesson: Lesson) -> Tensor:
+        """Returns the loss of each position.
 
         Args:
-            student_logits: float32 tensor of shape `(..., C)`.
-            teacher_logits: float32 tensor of shape `(..., C)`, without gradient.
-            labels: Labels as the caller gave them, or None.
-            mask: Bool tensor of shape `(...,)`, or None.
+            lesson: Its logits are checked, float32, adjusted, cleared where masked, the teacher's
+                without gradient; its labels are as the caller gave them, or None; it has no
+                features.
 
         Returns:
             float32 tensor of shape `(...,)`.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `call`.")
 
-    def check_outputs(self, names: Sequence[str]) -> None:
-        """Raises if the loss does not fit a student with these outputs."""
-        if len(names) > 1:
+    def soft_targets(self, lesson: Lesson, temperature: Tensor) -> Tensor:
+        """Returns the log of what the teacher teaches at a temperature, shape `(..., C)`."""
+        return adjusted_log_softmax(
+            self.adjustment, lesson.teacher.logits, lesson.labels, temperature
+        )
+
+    def _check_classes(self, student_logits: Tensor, teacher_logits: Tensor) -> None:
+        student_shape, teacher_shape = tuple(student_logits.shape), tuple(teacher_logits.shape)
+        if not student_shape or not shapes_fit(student_shape, teacher_shape):
             raise ValueError(
-                f"The student has several outputs, {list(names)}; `kd_loss` must say which one it "
-                f"is for. Received: kd_loss={type(self).__name__}. Pass a dict such as "
-                f"{{'{names[0]}': keras_ats.losses.AsymmetricTemperatureKD(4, 2)}}."
+                "Student and teacher logits must have the same shape, classes last. Received: "
+                f"student {student_shape}, teacher {teacher_shape}. If the class counts differ, "
+                "give both models the same classes in the same order (slice the wider output)."
+            )
+        # There is nothing to exchange or to standardise among the classes of a single logit.
+        needed = self.min_classes if self.adjustment is None else max(self.min_classes, 2)
+        if student_shape[-1] is not None and student_shape[-1] < needed:
+            raise ValueError(
+                f"Soft targets need at least {needed} classes on the last axis. Received: shape "
+                f"{student_shape}. A single sigmoid unit is a two-class problem: use Dense(2), or "
+                "BernoulliKD, which is made for sigmoid units."
             )
 
-    def get_config(self) -> Config:
-        """Returns the constructor's arguments, with the present values of variables."""
-        return {"standardize": self.standardize, "reduction": self.reduction, "name": self.name}
-
-    def save_own_variables(self, store: Any) -> None:
-        """Writes the variables into a Keras file; called by Keras."""
-        for index, variable in enumerate(self.variables):
-            store[str(index)] = variable
-
-    def load_own_variables(self, store: Any) -> None:
-        """Reads the variables from a Keras file; called by Keras."""
-        for index, variable in enumerate(self.variables):
-            variable.assign(store[str(index)])
-
-    def _reduce(self, values: Tensor, sample_weight: Tensor | None, mask: Tensor | None) -> Tensor:
-        return reduce_weighted_values(
-            values,
-            sample_weight=weights_of_positions(sample_weight, values),
-            mask=mask,
-            reduction=self.reduction,
-            dtype="float32",
+    def _labels_are_missing(self) -> str:
+        name, remedy = type(self).__name__, "use a loss that needs none, such as TemperatureKD"
+        if self.adjustment is not None and self.adjustment.needs_labels:
+            name += f" with adjustment={type(self.adjustment).__name__}"
+            remedy = "leave the adjustment out"
+        return (
+            f"{name} needs labels. Received: labels=None. Pass the class ids or one-hot labels of "
+            f"the batch, or {remedy}."
         )
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import keras
 
-from keras_ats.ops.batch import weights_of_positions
 from keras_ats.ops.labels import are_class_ids
+from keras_ats.ops.positions import weights_of_positions
 from keras_ats.types import Tensor
 
 

@@ -1,14 +1,16 @@
 """Label smoothing, the baseline that needs no teacher."""
 
-from typing import Any
+from typing import Literal, Unpack
 
 import keras
+from keras import ops
 
-from keras_ats import ops
-from keras_ats.checks import fraction, one_of
-from keras_ats.configurable import serialize
-from keras_ats.losses.kd_loss import KDLoss
-from keras_ats.types import Config, Tensor
+from keras_ats import checks
+from keras_ats.losses.kd_loss import KDLoss, LossOptions
+from keras_ats.ops.labels import label_distribution
+from keras_ats.ops.softmax import temperature_log_softmax
+from keras_ats.record import Lesson
+from keras_ats.types import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_ats")
@@ -26,7 +28,7 @@ class LabelSmoothing(KDLoss):
     Args:
         smoothing: $\epsilon$ within [0, 1], the probability that is spread. Defaults to 0.1.
         spread: `"all"` (default), as in the original paper and Keras, or `"wrong"`.
-        **kwargs: As for `KDLoss`: `standardize`, `reduction`, `name`.
+        **options: As for `KDLoss`: `reduction`, `name`.
 
     Raises:
         TypeError: If `smoothing` is not a number.
@@ -46,29 +48,21 @@ class LabelSmoothing(KDLoss):
 
     needs_labels = True
 
-    def __init__(self, smoothing: float = 0.1, spread: str = "all", **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.smoothing = self.add_variable(fraction(smoothing, "smoothing"), "smoothing")
-        self.spread = one_of(spread, "spread", ("all", "wrong"))
-
-    def call(
+    def __init__(
         self,
-        student_logits: Tensor,
-        teacher_logits: Tensor,
-        labels: Tensor | None,
-        mask: Tensor | None,
-    ) -> Tensor:
+        smoothing: float = 0.1,
+        spread: Literal["all", "wrong"] = "all",
+        **options: Unpack[LossOptions],
+    ) -> None:
+        super().__init__(**options)
+        self.smoothing = self.add_variable(smoothing, "smoothing", checks.fraction)
+        self.spread = checks.one_of(spread, "spread", ("all", "wrong"))
+
+    def call(self, lesson: Lesson) -> Tensor:
         """Returns the loss of each position, shape `(...,)`."""
+        student_logits = lesson.student.logits
         smoothing, num_classes = self.smoothing.value, student_logits.shape[-1]
-        label = ops.label_distribution(labels, student_logits)
+        label = label_distribution(lesson.labels, student_logits)
         rest = 1.0 / num_classes if self.spread == "all" else (1.0 - label) / (num_classes - 1)
         targets = (1.0 - smoothing) * label + smoothing * rest
-        return -keras.ops.sum(targets * ops.temperature_log_softmax(student_logits), axis=-1)
-
-    def get_config(self) -> Config:
-        """Returns the constructor's arguments, with the present value of the smoothing."""
-        return {
-            "smoothing": serialize(self.smoothing),
-            "spread": self.spread,
-            **super().get_config(),
-        }
+        return -ops.sum(targets * temperature_log_softmax(student_logits), axis=-1)

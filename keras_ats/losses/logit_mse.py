@@ -1,8 +1,15 @@
 """Mean squared difference of logits."""
 
-import keras
+from collections.abc import Sequence
+from typing import Unpack
 
-from keras_ats.losses.kd_loss import KDLoss
+import keras
+from keras import ops
+
+from keras_ats.adjustments.adjustment import Adjustment
+from keras_ats.adjustments.chain import as_logit_adjustment
+from keras_ats.losses.kd_loss import KDLoss, LossOptions
+from keras_ats.record import Lesson
 from keras_ats.types import Tensor
 
 
@@ -17,10 +24,12 @@ class LogitMSE(KDLoss):
 
     averaged over classes too, unlike the other losses here. It **depends on a constant added to
     the logits** of either side, which no softmax would notice: feed it logits, not
-    log-probabilities, or take that freedom away with `standardize=True`.
+    log-probabilities, or take that freedom away with
+    `adjustment=keras_ats.adjustments.Standardize()`.
 
     Args:
-        **kwargs: As for `KDLoss`: `standardize`, `reduction`, `name`.
+        adjustment: A rule of `keras_ats.adjustments` for logits, a list of them, or None (default).
+        **options: As for `KDLoss`: `reduction`, `name`.
 
     Example:
 
@@ -34,12 +43,15 @@ class LogitMSE(KDLoss):
 
     min_classes = 1
 
-    def call(
+    def __init__(
         self,
-        student_logits: Tensor,
-        teacher_logits: Tensor,
-        labels: Tensor | None,
-        mask: Tensor | None,
-    ) -> Tensor:
+        *,
+        adjustment: Adjustment | Sequence[Adjustment] | None = None,
+        **options: Unpack[LossOptions],
+    ) -> None:
+        super().__init__(**options)
+        self.adjustment = as_logit_adjustment(adjustment, "LogitMSE")
+
+    def call(self, lesson: Lesson) -> Tensor:
         """Returns the loss of each position, shape `(...,)`."""
-        return keras.ops.mean(keras.ops.square(student_logits - teacher_logits), axis=-1)
+        return ops.mean(ops.square(lesson.student.logits - lesson.teacher.logits), axis=-1)

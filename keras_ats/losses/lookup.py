@@ -1,12 +1,11 @@
 """Losses by name or config, as Keras users look things up."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import keras
 
-from keras_ats.losses.kd_loss import KDLoss
-from keras_ats.naming import snake_case
+from keras_ats.checks import snake_case
+from keras_ats.losses.distillation_loss import DistillationLoss
 
 
 def get(identifier: Any) -> Any:
@@ -15,14 +14,15 @@ def get(identifier: Any) -> Any:
     Args:
         identifier: A class name in snake case (`"asymmetric_temperature_kd"`) or as written, with
             default arguments; a config of `keras.saving.serialize_keras_object`; a loss; or None.
-            Own subclasses of `KDLoss` are found too.
+            Your own losses are found once they are registered with
+            `keras.saving.register_keras_serializable`.
 
     Returns:
-        The `KDLoss`; None for None.
+        The `DistillationLoss`; None for None.
 
     Raises:
         ValueError: If nothing of that name is known.
-        TypeError: If `identifier` is of another kind.
+        TypeError: If `identifier` is of another kind, or the loss has arguments without defaults.
 
     Example:
 
@@ -30,13 +30,13 @@ def get(identifier: Any) -> Any:
     keras_ats.losses.get("asymmetric_temperature_kd")
     ```
     """
-    if identifier is None or isinstance(identifier, KDLoss):
+    if identifier is None or isinstance(identifier, DistillationLoss):
         return identifier
     if isinstance(identifier, dict):
         identifier = keras.saving.deserialize_keras_object(identifier)
     elif isinstance(identifier, str):
         identifier = _by_name(identifier)
-    if isinstance(identifier, KDLoss):
+    if isinstance(identifier, DistillationLoss):
         return identifier
     hint = f" Call it: {identifier.__name__}(...)." if isinstance(identifier, type) else ""
     raise TypeError(
@@ -45,17 +45,22 @@ def get(identifier: Any) -> Any:
     )
 
 
-def _by_name(name: str) -> KDLoss:
-    known = {snake_case(loss.__name__): loss for loss in _subclasses(KDLoss)}
+def _by_name(name: str) -> DistillationLoss:
+    known = {
+        snake_case(registered.__name__): registered
+        for registered in keras.saving.get_custom_objects().values()
+        if isinstance(registered, type) and issubclass(registered, DistillationLoss)
+    }
     if snake_case(name) not in known:
         raise ValueError(
             f"No distillation loss is named {name!r}. Expected one of {sorted(known)}, or an "
             "instance such as keras_ats.losses.AsymmetricTemperatureKD(4, 2)."
         )
-    return known[snake_case(name)]()
-
-
-def _subclasses(cls: Any) -> Iterator[type[KDLoss]]:
-    for subclass in cls.__subclasses__():
-        yield subclass
-        yield from _subclasses(subclass)
+    loss = known[snake_case(name)]
+    try:
+        return loss()
+    except TypeError as error:
+        raise TypeError(
+            f"{loss.__name__} cannot be had by its name alone: {error}. Received: {name!r}. Pass "
+            f"an instance: {loss.__name__}(...)."
+        ) from error

@@ -1,15 +1,21 @@
 """Normalized Knowledge Distillation (NKD)."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Unpack
 
 import keras
+from keras import ops
 
-from keras_ats import ops
-from keras_ats.adjustments.adjustment import Adjustment, adjusted_log_softmax, as_adjustment
-from keras_ats.checks import non_negative_number, positive_number
-from keras_ats.configurable import serialize
-from keras_ats.losses.kd_loss import KDLoss
-from keras_ats.types import Config, Tensor
+from keras_ats import checks
+from keras_ats.adjustments.adjustment import Adjustment
+from keras_ats.adjustments.chain import as_adjustment
+from keras_ats.losses.kd_loss import KDLoss, LossOptions
+from keras_ats.ops.class_groups import wrong_class_log_softmax
+from keras_ats.ops.divergences import cross_entropy
+from keras_ats.ops.labels import label_indicator
+from keras_ats.ops.softmax import temperature_log_softmax
+from keras_ats.record import Lesson
+from keras_ats.types import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_ats")
@@ -36,8 +42,8 @@ class NormalizedKD(KDLoss):
         correct_weight: $\alpha \ge 0$, weight of the first part. Defaults to 1, as in the paper.
         wrong_weight: $\gamma \ge 0$, weight of the second part. Defaults to 1.5, as on ImageNet;
             the authors use 3.5 on CIFAR-100.
-        adjustment: A rule of `keras_ats.adjustments`, or None (default).
-        **kwargs: As for `KDLoss`: `standardize`, `reduction`, `name`.
+        adjustment: A rule of `keras_ats.adjustments`, a list of them, or None (default).
+        **options: As for `KDLoss`: `reduction`, `name`.
 
     Raises:
         TypeError: If an argument is of the wrong type.
@@ -62,49 +68,31 @@ class NormalizedKD(KDLoss):
         correct_weight: float = 1.0,
         wrong_weight: float = 1.5,
         *,
-        adjustment: Adjustment | None = None,
-        **kwargs: Any,
+        adjustment: Adjustment | Sequence[Adjustment] | None = None,
+        **options: Unpack[LossOptions],
     ) -> None:
-        super().__init__(**kwargs)
-        self.temperature = self.add_variable(
-            positive_number(temperature, "temperature"), "temperature"
-        )
+        super().__init__(**options)
+        self.temperature = self.add_variable(temperature, "temperature", checks.temperature)
         self.correct_weight = self.add_variable(
-            non_negative_number(correct_weight, "correct_weight"), "correct_weight"
+            correct_weight, "correct_weight", checks.non_negative_number
         )
         self.wrong_weight = self.add_variable(
-            non_negative_number(wrong_weight, "wrong_weight"), "wrong_weight"
+            wrong_weight, "wrong_weight", checks.non_negative_number
         )
         self.adjustment = as_adjustment(adjustment)
 
-    def call(
-        self,
-        student_logits: Tensor,
-        teacher_logits: Tensor,
-        labels: Tensor | None,
-        mask: Tensor | None,
-    ) -> Tensor:
+    def call(self, lesson: Lesson) -> Tensor:
         """Returns the loss of each position, shape `(...,)`."""
-        temperature = self.temperature.value
-        label = ops.label_indicator(labels, student_logits)
-        trust = keras.ops.exp(adjusted_log_softmax(self.adjustment, teacher_logits, labels, 1.0))
-        correct_part = -keras.ops.sum(
-            keras.ops.where(label, trust * ops.temperature_log_softmax(student_logits), 0.0),
+        temperature, student_logits = self.temperature.value, lesson.student.logits
+        label = label_indicator(lesson.labels, student_logits)
+        trust = ops.exp(self.soft_targets(lesson, 1.0))
+        correct_part = -ops.sum(
+            ops.where(label, trust * temperature_log_softmax(student_logits), 0.0),
             axis=-1,
         )
-        targets = adjusted_log_softmax(self.adjustment, teacher_logits, labels, temperature)
-        wrong_part = ops.cross_entropy(
-            ops.wrong_class_log_softmax(targets, label),
-            ops.wrong_class_log_softmax(student_logits, label, temperature),
+        targets = self.soft_targets(lesson, temperature)
+        wrong_part = cross_entropy(
+            wrong_class_log_softmax(targets, label),
+            wrong_class_log_softmax(student_logits, label, temperature),
         )
         return self.correct_weight * correct_part + self.wrong_weight * temperature**2 * wrong_part
-
-    def get_config(self) -> Config:
-        """Returns the constructor's arguments, with the present values of variables."""
-        return {
-            "temperature": serialize(self.temperature),
-            "correct_weight": serialize(self.correct_weight),
-            "wrong_weight": serialize(self.wrong_weight),
-            "adjustment": serialize(self.adjustment),
-            **super().get_config(),
-        }

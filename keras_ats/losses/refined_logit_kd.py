@@ -1,14 +1,20 @@
 """Refined Logit Distillation (RLD)."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Unpack
 
 import keras
+from keras import ops
 
-from keras_ats import ops
-from keras_ats.checks import non_negative_number, positive_number
-from keras_ats.configurable import serialize
-from keras_ats.losses.kd_loss import KDLoss
-from keras_ats.types import Config, Tensor
+from keras_ats import checks
+from keras_ats.adjustments.adjustment import Adjustment
+from keras_ats.adjustments.chain import as_logit_adjustment
+from keras_ats.losses.kd_loss import KDLoss, LossOptions
+from keras_ats.ops.class_groups import correct_wrong_log_softmax, weighted_log_softmax
+from keras_ats.ops.divergences import kl_divergence
+from keras_ats.ops.labels import label_indicator, top_class_indicator
+from keras_ats.record import Lesson
+from keras_ats.types import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_ats")
@@ -37,7 +43,8 @@ class RefinedLogitKD(KDLoss):
             authors also try the same as `temperature`.
         correct_weight: $\alpha \ge 0$, weight of the first part. Defaults to 1.
         wrong_weight: $\beta \ge 0$, weight of the second part. Defaults to 8.
-        **kwargs: As for `KDLoss`: `standardize`, `reduction`, `name`.
+        adjustment: A rule of `keras_ats.adjustments`, a list of them, or None (default).
+        **options: As for `KDLoss`: `reduction`, `name`.
 
     Raises:
         TypeError: If an argument is of the wrong type.
@@ -62,58 +69,42 @@ class RefinedLogitKD(KDLoss):
         correct_temperature: float = 1.0,
         correct_weight: float = 1.0,
         wrong_weight: float = 8.0,
-        **kwargs: Any,
+        *,
+        adjustment: Adjustment | Sequence[Adjustment] | None = None,
+        **options: Unpack[LossOptions],
     ) -> None:
-        super().__init__(**kwargs)
-        self.temperature = self.add_variable(
-            positive_number(temperature, "temperature"), "temperature"
-        )
+        super().__init__(**options)
+        self.adjustment = as_logit_adjustment(adjustment, "RefinedLogitKD")
+        self.temperature = self.add_variable(temperature, "temperature", checks.temperature)
         self.correct_temperature = self.add_variable(
-            positive_number(correct_temperature, "correct_temperature"), "correct_temperature"
+            correct_temperature, "correct_temperature", checks.temperature
         )
         self.correct_weight = self.add_variable(
-            non_negative_number(correct_weight, "correct_weight"), "correct_weight"
+            correct_weight, "correct_weight", checks.non_negative_number
         )
         self.wrong_weight = self.add_variable(
-            non_negative_number(wrong_weight, "wrong_weight"), "wrong_weight"
+            wrong_weight, "wrong_weight", checks.non_negative_number
         )
 
-    def call(
-        self,
-        student_logits: Tensor,
-        teacher_logits: Tensor,
-        labels: Tensor | None,
-        mask: Tensor | None,
-    ) -> Tensor:
+    def call(self, lesson: Lesson) -> Tensor:
         """Returns the loss of each position, shape `(...,)`."""
         temperature, correct_temperature = self.temperature.value, self.correct_temperature.value
-        label = ops.label_indicator(labels, teacher_logits)
+        student_logits, teacher_logits = lesson.student.logits, lesson.teacher.logits
+        label = label_indicator(lesson.labels, teacher_logits)
         # Without a label there is no first choice to hold the student to either.
-        labelled = keras.ops.any(label, axis=-1, keepdims=True)
-        top = keras.ops.logical_and(ops.top_class_indicator(teacher_logits), labelled)
-        correct_part = ops.kl_divergence(
-            ops.correct_wrong_log_softmax(teacher_logits, top, correct_temperature),
-            ops.correct_wrong_log_softmax(student_logits, label, correct_temperature),
+        labelled = ops.any(label, axis=-1, keepdims=True)
+        top = ops.logical_and(top_class_indicator(teacher_logits), labelled)
+        correct_part = kl_divergence(
+            correct_wrong_log_softmax(teacher_logits, top, correct_temperature),
+            correct_wrong_log_softmax(student_logits, label, correct_temperature),
         )
-        label_logit = keras.ops.sum(
-            keras.ops.where(label, teacher_logits, 0.0), axis=-1, keepdims=True
-        )
-        below = keras.ops.logical_and(teacher_logits < label_logit, labelled)
-        wrong_part = ops.kl_divergence(
-            ops.weighted_log_softmax(teacher_logits, below, temperature),
-            ops.weighted_log_softmax(student_logits, below, temperature),
+        label_logit = ops.sum(ops.where(label, teacher_logits, 0.0), axis=-1, keepdims=True)
+        below = ops.logical_and(teacher_logits < label_logit, labelled)
+        wrong_part = kl_divergence(
+            weighted_log_softmax(teacher_logits, below, temperature),
+            weighted_log_softmax(student_logits, below, temperature),
         )
         return (
             self.correct_weight * correct_temperature**2 * correct_part
             + self.wrong_weight * temperature**2 * wrong_part
         )
-
-    def get_config(self) -> Config:
-        """Returns the constructor's arguments, with the present values of variables."""
-        return {
-            "temperature": serialize(self.temperature),
-            "correct_temperature": serialize(self.correct_temperature),
-            "correct_weight": serialize(self.correct_weight),
-            "wrong_weight": serialize(self.wrong_weight),
-            **super().get_config(),
-        }

@@ -1,14 +1,18 @@
 """Relations between samples and between classes, from multi-level logit distillation (MLLD)."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Unpack
 
 import keras
+from keras import ops
 
-from keras_ats import ops
-from keras_ats.checks import non_negative_number, positive_number
-from keras_ats.configurable import serialize
-from keras_ats.losses.kd_loss import KDLoss
-from keras_ats.types import Config, Tensor
+from keras_ats import checks
+from keras_ats.adjustments.adjustment import Adjustment
+from keras_ats.adjustments.chain import as_adjustment
+from keras_ats.losses.kd_loss import KDLoss, LossOptions
+from keras_ats.ops.softmax import temperature_softmax
+from keras_ats.record import Lesson
+from keras_ats.types import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_ats")
@@ -33,7 +37,8 @@ class RelationKD(KDLoss):
             3, 4, 5 and 6.
         batch_weight: $\alpha \ge 0$, weight of the relations between samples. Defaults to 1.
         class_weight: $\beta \ge 0$, weight of the relations between classes. Defaults to 1.
-        **kwargs: As for `KDLoss`: `standardize`, `reduction`, `name`.
+        adjustment: A rule of `keras_ats.adjustments`, a list of them, or None (default).
+        **options: As for `KDLoss`: `reduction`, `name`.
 
     Raises:
         TypeError: If an argument is of the wrong type.
@@ -55,55 +60,40 @@ class RelationKD(KDLoss):
         temperature: float = 4.0,
         batch_weight: float = 1.0,
         class_weight: float = 1.0,
-        **kwargs: Any,
+        *,
+        adjustment: Adjustment | Sequence[Adjustment] | None = None,
+        **options: Unpack[LossOptions],
     ) -> None:
-        super().__init__(**kwargs)
-        self.temperature = self.add_variable(
-            positive_number(temperature, "temperature"), "temperature"
-        )
+        super().__init__(**options)
+        self.temperature = self.add_variable(temperature, "temperature", checks.temperature)
         self.batch_weight = self.add_variable(
-            non_negative_number(batch_weight, "batch_weight"), "batch_weight"
+            batch_weight, "batch_weight", checks.non_negative_number
         )
         self.class_weight = self.add_variable(
-            non_negative_number(class_weight, "class_weight"), "class_weight"
+            class_weight, "class_weight", checks.non_negative_number
         )
+        self.adjustment = as_adjustment(adjustment)
 
-    def call(
-        self,
-        student_logits: Tensor,
-        teacher_logits: Tensor,
-        labels: Tensor | None,
-        mask: Tensor | None,
-    ) -> Tensor:
+    def call(self, lesson: Lesson) -> Tensor:
         """Returns the loss of each position, shape `(...,)`."""
-        student = self._rows(student_logits, mask)
-        teacher = self._rows(teacher_logits, mask)
+        temperature, mask = self.temperature.value, lesson.student.mask
+        student = _rows(temperature_softmax(lesson.student.logits, temperature), mask)
+        teacher = _rows(ops.exp(self.soft_targets(lesson, temperature)), mask)
         of_samples = _products(teacher) - _products(student)
-        of_classes = _products(keras.ops.transpose(teacher)) - _products(
-            keras.ops.transpose(student)
-        )
-        batch_part = keras.ops.sum(keras.ops.square(of_samples), axis=-1)
-        class_part = keras.ops.sum(keras.ops.square(of_classes)) / student.shape[-1]
+        of_classes = _products(ops.transpose(teacher)) - _products(ops.transpose(student))
+        batch_part = ops.sum(ops.square(of_samples), axis=-1)
+        class_part = ops.sum(ops.square(of_classes)) / student.shape[-1]
         values = self.batch_weight * batch_part + self.class_weight * class_part
-        return keras.ops.reshape(values, keras.ops.shape(student_logits)[:-1])
+        return ops.reshape(values, ops.shape(lesson.student.logits)[:-1])
 
-    def get_config(self) -> Config:
-        """Returns the constructor's arguments, with the present values of variables."""
-        return {
-            "temperature": serialize(self.temperature),
-            "batch_weight": serialize(self.batch_weight),
-            "class_weight": serialize(self.class_weight),
-            **super().get_config(),
-        }
 
-    def _rows(self, logits: Tensor, mask: Tensor | None) -> Tensor:
-        """Probabilities of all positions, one per row; zeros where masked."""
-        probabilities = ops.temperature_softmax(logits, self.temperature)
-        if mask is not None:
-            probabilities = keras.ops.where(keras.ops.expand_dims(mask, -1), probabilities, 0.0)
-        return keras.ops.reshape(probabilities, (-1, logits.shape[-1]))
+def _rows(probabilities: Tensor, mask: Tensor | None) -> Tensor:
+    """Probabilities of all positions, one per row; zeros where masked."""
+    if mask is not None:
+        probabilities = ops.where(ops.expand_dims(mask, -1), probabilities, 0.0)
+    return ops.reshape(probabilities, (-1, probabilities.shape[-1]))
 
 
 def _products(rows: Tensor) -> Tensor:
     """Inner product of any two rows."""
-    return keras.ops.matmul(rows, keras.ops.transpose(rows))
+    return ops.matmul(rows, ops.transpose(rows))

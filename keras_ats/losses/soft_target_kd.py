@@ -1,22 +1,26 @@
 """The engine: soft targets from adjusted, softened teacher logits, compared with the student."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal, Unpack
 
 import keras
+from keras import ops
 
-from keras_ats import ops
-from keras_ats.adjustments.adjustment import Adjustment, as_adjustment
-from keras_ats.checks import one_of, positive_number
-from keras_ats.configurable import serialize
-from keras_ats.losses.kd_loss import KDLoss
+from keras_ats import checks
+from keras_ats.adjustments.adjustment import Adjustment
+from keras_ats.adjustments.chain import as_adjustment
+from keras_ats.losses.kd_loss import KDLoss, LossOptions
+from keras_ats.ops.divergences import cross_entropy, kl_divergence, reverse_kl_divergence
+from keras_ats.ops.softmax import temperature_log_softmax
+from keras_ats.record import Lesson
 from keras_ats.temperatures.constant import as_temperature
 from keras_ats.temperatures.temperature import Temperature
-from keras_ats.types import Config, Tensor
+from keras_ats.types import Tensor
 
 _DIVERGENCES = {
-    "kl": ops.kl_divergence,
-    "cross_entropy": ops.cross_entropy,
-    "reverse_kl": ops.reverse_kl_divergence,
+    "kl": kl_divergence,
+    "cross_entropy": cross_entropy,
+    "reverse_kl": reverse_kl_divergence,
 }
 
 
@@ -43,7 +47,7 @@ class SoftTargetKD(KDLoss):
         divergence: `"kl"` (default), `"cross_entropy"` or `"reverse_kl"`.
         scale_by_squared_temperature: Whether the loss carries $\tau_S^2$, which keeps gradients of
             the same size at every temperature. Defaults to True.
-        **kwargs: As for `KDLoss`: `standardize`, `reduction`, `name`.
+        **options: As for `KDLoss`: `reduction`, `name`.
 
     Raises:
         TypeError: If a part is of the wrong type.
@@ -68,13 +72,14 @@ class SoftTargetKD(KDLoss):
         temperature: float | Temperature = 4.0,
         *,
         student_temperature: float | None = None,
-        adjustment: Adjustment | None = None,
-        divergence: str = "kl",
+        adjustment: Adjustment | Sequence[Adjustment] | None = None,
+        divergence: Literal["kl", "cross_entropy", "reverse_kl"] = "kl",
         scale_by_squared_temperature: bool = True,
-        **kwargs: Any,
+        **options: Unpack[LossOptions],
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**options)
         self.temperature_rule = as_temperature(temperature)
+        self.temperature: Any = self.temperature_rule
         if student_temperature is None and self.temperature_rule.per_class:
             raise ValueError(
                 f"{type(self.temperature_rule).__name__} gives each class its own temperature; the "
@@ -84,51 +89,30 @@ class SoftTargetKD(KDLoss):
         self.student_temperature = (
             None
             if student_temperature is None
-            else self.add_variable(
-                positive_number(student_temperature, "student_temperature"), "student_temperature"
-            )
+            else self.add_variable(student_temperature, "student_temperature", checks.temperature)
         )
         self.adjustment = as_adjustment(adjustment)
-        self.divergence = one_of(divergence, "divergence", tuple(_DIVERGENCES))
-        self.scale_by_squared_temperature = scale_by_squared_temperature
-        self.needs_labels = self.temperature_rule.needs_labels or adjustment is not None
+        self.divergence = checks.one_of(divergence, "divergence", tuple(_DIVERGENCES))
+        self.scale_by_squared_temperature = checks.as_boolean(
+            scale_by_squared_temperature, "scale_by_squared_temperature"
+        )
+        self.needs_labels = self.temperature_rule.needs_labels
 
-    def call(
-        self,
-        student_logits: Tensor,
-        teacher_logits: Tensor,
-        labels: Tensor | None,
-        mask: Tensor | None,
-    ) -> Tensor:
+    def call(self, lesson: Lesson) -> Tensor:
         """Returns the loss of each position, shape `(...,)`."""
-        if self.adjustment is not None:
-            teacher_logits = self.adjustment.adjust_logits(teacher_logits, labels)
-        temperature = self.temperature_rule(teacher_logits, student_logits, labels, mask)
+        temperature = self.temperature_rule(lesson)
         student_temperature = (
             temperature if self.student_temperature is None else self.student_temperature.value
         )
-        targets = ops.temperature_log_softmax(teacher_logits, temperature)
-        if self.adjustment is not None:
-            targets = self.adjustment.adjust_targets(targets, teacher_logits, labels)
         values = _DIVERGENCES[self.divergence](
-            targets, ops.temperature_log_softmax(student_logits, student_temperature)
+            self.soft_targets(lesson, temperature),
+            temperature_log_softmax(lesson.student.logits, student_temperature),
         )
         if self.scale_by_squared_temperature:
             values *= _per_position(student_temperature) ** 2
         return values
 
-    def get_config(self) -> Config:
-        """Returns the constructor's arguments, with the present values of variables."""
-        return {
-            "temperature": serialize(self.temperature_rule),
-            "student_temperature": serialize(self.student_temperature),
-            "adjustment": serialize(self.adjustment),
-            "divergence": self.divergence,
-            "scale_by_squared_temperature": self.scale_by_squared_temperature,
-            **super().get_config(),
-        }
-
 
 def _per_position(temperature: Tensor) -> Tensor:
     """Drops the class axis of a per-sample temperature `(..., 1)`; a scalar stays as it is."""
-    return temperature if len(temperature.shape) == 0 else keras.ops.squeeze(temperature, axis=-1)
+    return temperature if len(temperature.shape) == 0 else ops.squeeze(temperature, axis=-1)

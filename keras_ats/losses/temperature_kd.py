@@ -1,15 +1,14 @@
 """Distillation with one temperature on both sides (Hinton)."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Unpack
 
 import keras
 
 from keras_ats.adjustments.adjustment import Adjustment
-from keras_ats.configurable import serialize
-from keras_ats.losses.kd_loss import KDLoss
+from keras_ats.losses.kd_loss import LossOptions
 from keras_ats.losses.soft_target_kd import SoftTargetKD
 from keras_ats.temperatures.constant import Constant
-from keras_ats.types import Config
 
 
 @keras.saving.register_keras_serializable(package="keras_ats")
@@ -22,8 +21,8 @@ class TemperatureKD(SoftTargetKD):
 
     Args:
         temperature: $\tau > 0$, dimensionless. Defaults to 4.
-        adjustment: A rule of `keras_ats.adjustments`, or None (default).
-        **kwargs: As for `KDLoss`: `standardize`, `reduction`, `name`.
+        adjustment: A rule of `keras_ats.adjustments`, a list of them, or None (default).
+        **options: As for `KDLoss`: `reduction`, `name`.
 
     Raises:
         TypeError: If `temperature` is not a number.
@@ -43,17 +42,9 @@ class TemperatureKD(SoftTargetKD):
         self,
         temperature: float = 4.0,
         *,
-        adjustment: Adjustment | None = None,
-        **kwargs: Any,
+        adjustment: Adjustment | Sequence[Adjustment] | None = None,
+        **options: Unpack[LossOptions],
     ) -> None:
         rule = Constant(temperature)
-        super().__init__(rule, adjustment=adjustment, **kwargs)
+        super().__init__(rule, adjustment=adjustment, **options)
         self.temperature: keras.Variable = rule.value
-
-    def get_config(self) -> Config:
-        """Returns the constructor's arguments, with the present value of the temperature."""
-        return {
-            "temperature": serialize(self.temperature),
-            "adjustment": serialize(self.adjustment),
-            **KDLoss.get_config(self),
-        }

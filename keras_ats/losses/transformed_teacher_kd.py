@@ -1,16 +1,19 @@
 """Transformed Teacher Matching: a temperature on the teacher only (TTM, WTTM)."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Unpack
 
 import keras
+from keras import ops
 
-from keras_ats import ops
+from keras_ats import checks
 from keras_ats.adjustments.adjustment import Adjustment
-from keras_ats.configurable import serialize
-from keras_ats.losses.kd_loss import KDLoss
+from keras_ats.losses.kd_loss import LossOptions
 from keras_ats.losses.soft_target_kd import SoftTargetKD
+from keras_ats.ops.softmax import temperature_log_softmax
+from keras_ats.record import Lesson
 from keras_ats.temperatures.constant import Constant
-from keras_ats.types import Config, Tensor
+from keras_ats.types import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_ats")
@@ -28,8 +31,8 @@ class TransformedTeacherKD(SoftTargetKD):
         temperature: $\tau > 0$, dimensionless; the papers' exponent is $1/\tau$. Defaults to 4.
         weighted: Whether samples are weighted (WTTM). Defaults to False.
         student_temperature: Above 0, dimensionless. Defaults to 1, which is the method.
-        adjustment: A rule of `keras_ats.adjustments`, or None (default).
-        **kwargs: As for `KDLoss`: `standardize`, `reduction`, `name`.
+        adjustment: A rule of `keras_ats.adjustments`, a list of them, or None (default).
+        **options: As for `KDLoss`: `reduction`, `name`.
 
     Raises:
         TypeError: If `temperature` is not a number.
@@ -53,36 +56,20 @@ class TransformedTeacherKD(SoftTargetKD):
         *,
         weighted: bool = False,
         student_temperature: float = 1.0,
-        adjustment: Adjustment | None = None,
-        **kwargs: Any,
+        adjustment: Adjustment | Sequence[Adjustment] | None = None,
+        **options: Unpack[LossOptions],
     ) -> None:
         rule = Constant(temperature)
         super().__init__(
-            rule, student_temperature=student_temperature, adjustment=adjustment, **kwargs
+            rule, student_temperature=student_temperature, adjustment=adjustment, **options
         )
         self.temperature: keras.Variable = rule.value
-        self.weighted = weighted
+        self.weighted = checks.as_boolean(weighted, "weighted")
 
-    def call(
-        self,
-        student_logits: Tensor,
-        teacher_logits: Tensor,
-        labels: Tensor | None,
-        mask: Tensor | None,
-    ) -> Tensor:
+    def call(self, lesson: Lesson) -> Tensor:
         """Returns the loss of each position, shape `(...,)`."""
-        values = super().call(student_logits, teacher_logits, labels, mask)
+        values = super().call(lesson)
         if not self.weighted:
             return values
-        log_powers = ops.temperature_log_softmax(teacher_logits) / self.temperature
-        return values * keras.ops.exp(keras.ops.logsumexp(log_powers, axis=-1))
-
-    def get_config(self) -> Config:
-        """Returns the constructor's arguments, with the present value of the temperature."""
-        return {
-            "temperature": serialize(self.temperature),
-            "weighted": self.weighted,
-            "student_temperature": serialize(self.student_temperature),
-            "adjustment": serialize(self.adjustment),
-            **KDLoss.get_config(self),
-        }
+        log_powers = temperature_log_softmax(lesson.teacher.logits) / self.temperature
+        return values * ops.exp(ops.logsumexp(log_powers, axis=-1))

@@ -1,7 +1,5 @@
 """Pure tensor functions: classes on the last axis, any leading axes, float32 inside, unreduced."""
 
-from keras_ats.ops.batch import batch_mean as batch_mean
-from keras_ats.ops.batch import weights_of_positions as weights_of_positions
 from keras_ats.ops.class_groups import (
     correct_wrong_log_softmax as correct_wrong_log_softmax,
 )
@@ -16,6 +14,7 @@ from keras_ats.ops.labels import are_class_ids as are_class_ids
 from keras_ats.ops.labels import label_distribution as label_distribution
 from keras_ats.ops.labels import label_indicator as label_indicator
 from keras_ats.ops.labels import top_class_indicator as top_class_indicator
+from keras_ats.ops.positions import weights_of_positions as weights_of_positions
 from keras_ats.ops.probabilities import (
     centered_log_probabilities as centered_log_probabilities,
 )
@@ -37,7 +36,6 @@ __all__ = [
     "asymmetric_log_softmax",
     "asymmetric_softmax",
     "asymmetric_temperature",
-    "batch_mean",
     "bernoulli_kl_divergence",
     "centered_log_probabilities",
     "correct_wrong_log_softmax",

@@ -7,9 +7,9 @@ import keras
 from keras import ops
 
 from keras_ats.checks import non_negative_number, one_of
-from keras_ats.logits_view import logits_view
 from keras_ats.ops.softmax import temperature_log_softmax
 from keras_ats.types import Config, Nested, Tensor
+from keras_ats.views.logits_view import logits_view
 
 
 @keras.saving.register_keras_serializable(package="keras_ats")

@@ -1,14 +1,19 @@
 """A teacher that is run beside the student."""
 
 import contextlib
+from typing import Any
 
 import keras
+from keras import ops
 
-from keras_ats.logits_view import logits_view
+from keras_ats._keras import all_layers
+from keras_ats.record import Needs, Outputs, Shapes
+from keras_ats.teachers.teacher import Teacher
 from keras_ats.types import Nested
+from keras_ats.views.view import View
 
 
-class LiveTeacher:
+class LiveTeacher(Teacher):
     """Runs a model as a teacher: at inference, without gradients, leaving no trace in it.
 
     Not a layer on purpose: a tracked teacher would put its regularisers into the student's loss
@@ -17,6 +22,9 @@ class LiveTeacher:
     Args:
         model: A built Keras model.
         from_logits: As for `Distiller(teacher_from_logits=...)`.
+
+    Raises:
+        ValueError: If the model is not built, or its ending is not known.
     """
 
     def __init__(self, model: keras.Model, from_logits: bool | None = None) -> None:
@@ -26,22 +34,52 @@ class LiveTeacher:
                 "Load its trained weights, or call it on a batch, before giving it to Distiller."
             )
         self.model = model
-        self.view = logits_view(model, from_logits, "teacher")
+        self.view = View(model, from_logits, "teacher")
+        self.output_names = self.view.output_names
+        self.supports_jit = all(layer.supports_jit for layer in all_layers(model))
 
     @property
-    def variables(self) -> list[keras.Variable]:
+    def variables(self) -> list[keras.Variable]:  # type: ignore[override]
         """All state that the teacher reads, random seeds included."""
         variables: list[keras.Variable] = self.model.variables
         return variables
 
-    def __call__(self, inputs: Nested) -> Nested:
-        """Returns the teacher's logits for a batch of inputs, without gradient."""
+    @property
+    def shapes(self) -> Shapes:  # type: ignore[override]
+        """Shapes of logits and of the inner layers that are read."""
+        return self.view.shapes
+
+    def prepare(self, needs: Needs) -> None:
+        """Reads the inner layers that are needed too, from now on."""
+        self.view = self.view.with_features(needs.teacher_features)
+
+    def split(self, x: Nested) -> tuple[Nested, Nested]:
+        """Returns the inputs twice: student and teacher see the same."""
+        return x, x
+
+    def __call__(self, given: Nested) -> Outputs:
+        """Returns what the teacher says of a batch of inputs, without gradient."""
         # Within this scope nothing is written to a variable: a teacher that insists on updating
         # BatchNorm statistics or drawing random numbers at inference does so without effect.
         state = [(variable, variable.value) for variable in self.variables]
         with keras.StatelessScope(state_mapping=state), _without_gradients():
-            outputs = self.view.model(inputs, training=False)
-        return keras.tree.map_structure(keras.ops.stop_gradient, self.view.to_logits(outputs))
+            outputs = self.view(given, training=False)
+        return Outputs(
+            keras.tree.map_structure(ops.stop_gradient, outputs.logits),
+            keras.tree.map_structure(ops.stop_gradient, outputs.features),
+        )
+
+
+def as_teacher(teacher: Any, from_logits: bool | None) -> Teacher:
+    """Returns a model as a `LiveTeacher`; any other `Teacher` as it is."""
+    if isinstance(teacher, keras.Model):
+        return LiveTeacher(teacher, from_logits)
+    if isinstance(teacher, Teacher) and not isinstance(teacher, type):
+        return teacher
+    raise TypeError(
+        f"`teacher` must be a keras.Model or a keras_ats.teachers.Teacher. Received: {teacher!r} "
+        f"of type {type(teacher).__name__}. Expected: Distiller(teacher, student)."
+    )
 
 
 def _without_gradients() -> contextlib.AbstractContextManager[None]:

@@ -4,11 +4,11 @@ import warnings
 
 import keras
 
-from keras_ats import ops
-from keras_ats.checks import positive_number
-from keras_ats.configurable import serialize
+from keras_ats import checks
+from keras_ats.ops.softmax import asymmetric_temperature
+from keras_ats.record import Lesson
 from keras_ats.temperatures.temperature import Temperature
-from keras_ats.types import Config, Tensor
+from keras_ats.types import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_ats")
@@ -39,8 +39,8 @@ class Asymmetric(Temperature):
     per_class = True
 
     def __init__(self, correct_temperature: float = 4.0, wrong_temperature: float = 2.0) -> None:
-        correct = positive_number(correct_temperature, "correct_temperature")
-        wrong = positive_number(wrong_temperature, "wrong_temperature")
+        correct = checks.temperature(correct_temperature, "correct_temperature")
+        wrong = checks.temperature(wrong_temperature, "wrong_temperature")
         if wrong > correct:
             warnings.warn(
                 f"`wrong_temperature`={wrong:g} is above `correct_temperature`={correct:g}: this "
@@ -51,21 +51,11 @@ class Asymmetric(Temperature):
         self.correct_temperature = self.add_variable(correct, "correct_temperature")
         self.wrong_temperature = self.add_variable(wrong, "wrong_temperature")
 
-    def __call__(
-        self,
-        teacher_logits: Tensor,
-        student_logits: Tensor,
-        labels: Tensor | None,
-        mask: Tensor | None = None,
-    ) -> Tensor:
+    def __call__(self, lesson: Lesson) -> Tensor:
         """Returns the temperature of each class, shape `(..., C)`."""
-        return ops.asymmetric_temperature(
-            labels, teacher_logits, self.correct_temperature, self.wrong_temperature
+        return asymmetric_temperature(
+            lesson.labels,
+            lesson.teacher.logits,
+            self.correct_temperature,
+            self.wrong_temperature,
         )
-
-    def get_config(self) -> Config:
-        """Returns the constructor's arguments, with the present values."""
-        return {
-            "correct_temperature": serialize(self.correct_temperature),
-            "wrong_temperature": serialize(self.wrong_temperature),
-        }

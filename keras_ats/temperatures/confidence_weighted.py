@@ -1,8 +1,10 @@
 """Dynamic temperatures from how sure the student is (CWSM)."""
 
 import keras
+from keras import ops
 
-from keras_ats import ops
+from keras_ats.ops.softmax import temperature_softmax
+from keras_ats.record import Lesson
 from keras_ats.temperatures.per_sample import PerSample
 from keras_ats.types import Tensor
 
@@ -42,7 +44,7 @@ class ConfidenceWeighted(PerSample):
     def __init__(self, temperature: float = 4.0, bias: float = 1.0, minimum: float = 1.0) -> None:
         super().__init__(temperature, bias, minimum)
 
-    def weights(self, teacher_logits: Tensor, student_logits: Tensor) -> Tensor:
+    def weights(self, lesson: Lesson) -> Tensor:
         """Returns the inverse confidence of each position, shape `(...,)`."""
-        confidence = keras.ops.max(ops.temperature_softmax(student_logits), axis=-1)
+        confidence = ops.max(temperature_softmax(lesson.student.logits), axis=-1)
         return 1.0 / (confidence + 1e-3)

@@ -3,11 +3,12 @@
 from typing import Any
 
 import keras
+from keras import ops
 
-from keras_ats.checks import positive_number
-from keras_ats.configurable import serialize
+from keras_ats import checks
+from keras_ats.record import Lesson
 from keras_ats.temperatures.temperature import Temperature
-from keras_ats.types import Config, Tensor
+from keras_ats.types import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_ats")
@@ -32,21 +33,11 @@ class Constant(Temperature):
     """
 
     def __init__(self, value: float = 4.0) -> None:
-        self.value = self.add_variable(positive_number(value, "temperature"), "temperature")
+        self.value = self.add_variable(value, "temperature", checks.temperature)
 
-    def __call__(
-        self,
-        teacher_logits: Tensor,
-        student_logits: Tensor,
-        labels: Tensor | None,
-        mask: Tensor | None = None,
-    ) -> Tensor:
+    def __call__(self, lesson: Lesson) -> Tensor:
         """Returns the temperature, a scalar."""
-        return keras.ops.convert_to_tensor(self.value)
-
-    def get_config(self) -> Config:
-        """Returns the constructor's arguments, with the present values."""
-        return {"value": serialize(self.value)}
+        return ops.convert_to_tensor(self.value)
 
 
 def as_temperature(value: Any) -> Temperature:

@@ -3,10 +3,10 @@
 import keras
 from keras import ops
 
-from keras_ats.checks import positive_number
-from keras_ats.configurable import serialize
+from keras_ats import checks
+from keras_ats.record import Lesson
 from keras_ats.temperatures.per_sample import PerSample
-from keras_ats.types import Config, Tensor
+from keras_ats.types import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_ats")
@@ -53,18 +53,15 @@ class FocalWeighted(PerSample):
         minimum: float = 1.0,
     ) -> None:
         super().__init__(temperature, bias, minimum)
-        self.focus = self.add_variable(positive_number(focus, "focus"), "focus")
+        self.focus = self.add_variable(focus, "focus", checks.positive_number)
 
-    def weights(self, teacher_logits: Tensor, student_logits: Tensor) -> Tensor:
+    def weights(self, lesson: Lesson) -> Tensor:
         """Returns the disagreement of each position, shape `(...,)`."""
-        agreement = ops.sum(_direction(teacher_logits) * _direction(student_logits), axis=-1)
+        teacher, student = _direction(lesson.teacher.logits), _direction(lesson.student.logits)
+        agreement = ops.sum(teacher * student, axis=-1)
         # Rounding can bring the cosine of parallel logits above 1, and a fractional power of the
         # negative rest would be NaN.
         return ops.power(ops.maximum(1.0 - agreement, 0.0), self.focus)
-
-    def get_config(self) -> Config:
-        """Returns the constructor's arguments, with the present values."""
-        return {**super().get_config(), "focus": serialize(self.focus)}
 
 
 def _direction(logits: Tensor) -> Tensor:

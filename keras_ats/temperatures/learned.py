@@ -3,10 +3,10 @@
 import keras
 from keras import ops
 
-from keras_ats.checks import positive_number
-from keras_ats.configurable import serialize
+from keras_ats import checks
+from keras_ats.record import Lesson
 from keras_ats.temperatures.temperature import Temperature
-from keras_ats.types import Config, Tensor
+from keras_ats.types import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_ats")
@@ -29,8 +29,8 @@ class Learned(Temperature):
         gradient_factor: $\lambda$. Defaults to -1; kept as a `keras.Variable`.
 
     Raises:
-        TypeError: If `minimum` or `span` is not a number.
-        ValueError: If `minimum` or `span` is not above 0.
+        TypeError: If an argument is not a number.
+        ValueError: If `minimum` or `span` is not above 0, or one is not finite.
 
     Example:
 
@@ -50,32 +50,15 @@ class Learned(Temperature):
         raw_temperature: float = 1.0,
         gradient_factor: float = -1.0,
     ) -> None:
-        self.minimum = positive_number(minimum, "minimum")
-        self.span = positive_number(span, "span")
-        self.raw_temperature = self.add_variable(
-            float(raw_temperature), "raw_temperature", trainable=True
-        )
-        self.gradient_factor = self.add_variable(float(gradient_factor), "gradient_factor")
+        self.minimum = checks.temperature(minimum, "minimum")
+        self.span = checks.positive_number(span, "span")
+        self.raw_temperature = self.add_variable(raw_temperature, "raw_temperature", trainable=True)
+        self.gradient_factor = self.add_variable(gradient_factor, "gradient_factor")
 
-    def __call__(
-        self,
-        teacher_logits: Tensor,
-        student_logits: Tensor,
-        labels: Tensor | None,
-        mask: Tensor | None = None,
-    ) -> Tensor:
+    def __call__(self, lesson: Lesson) -> Tensor:
         """Returns the temperature, a scalar whose gradient is scaled by `gradient_factor`."""
         raw = ops.convert_to_tensor(self.raw_temperature)
         factor = ops.convert_to_tensor(self.gradient_factor)
         # Equal to `raw` in value, and to `factor * raw` in gradient.
         reversed_raw = factor * raw + ops.stop_gradient((1.0 - factor) * raw)
         return self.minimum + self.span * ops.sigmoid(reversed_raw)
-
-    def get_config(self) -> Config:
-        """Returns the constructor's arguments, with the present values."""
-        return {
-            "minimum": self.minimum,
-            "span": self.span,
-            "raw_temperature": serialize(self.raw_temperature),
-            "gradient_factor": serialize(self.gradient_factor),
-        }

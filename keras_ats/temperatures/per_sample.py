@@ -1,12 +1,12 @@
 """What the two rules of Dynamic Temperature Distillation share."""
 
-import keras
+from keras import ops
 
-from keras_ats import ops
-from keras_ats.checks import non_negative_number, positive_number
-from keras_ats.configurable import serialize
+from keras_ats import checks
+from keras_ats.record import Lesson
+from keras_ats.temperatures.batch_mean import batch_mean
 from keras_ats.temperatures.temperature import Temperature
-from keras_ats.types import Config, Tensor
+from keras_ats.types import Tensor
 
 
 class PerSample(Temperature):
@@ -26,34 +26,19 @@ class PerSample(Temperature):
     """
 
     def __init__(self, temperature: float, bias: float, minimum: float) -> None:
-        self.temperature = self.add_variable(
-            positive_number(temperature, "temperature"), "temperature"
-        )
-        self.bias = self.add_variable(non_negative_number(bias, "bias"), "bias")
-        self.minimum = positive_number(minimum, "minimum")
+        self.temperature = self.add_variable(temperature, "temperature", checks.temperature)
+        self.bias = self.add_variable(bias, "bias", checks.non_negative_number)
+        self.minimum = checks.temperature(minimum, "minimum")
 
-    def weights(self, teacher_logits: Tensor, student_logits: Tensor) -> Tensor:
+    def weights(self, lesson: Lesson) -> Tensor:
         """Returns the weight of each position, shape `(...,)`; larger means harder."""
         raise NotImplementedError(f"{type(self).__name__} must implement `weights`.")
 
-    def __call__(
-        self,
-        teacher_logits: Tensor,
-        student_logits: Tensor,
-        labels: Tensor | None,
-        mask: Tensor | None = None,
-    ) -> Tensor:
+    def __call__(self, lesson: Lesson) -> Tensor:
         """Returns the temperature of each position, shape `(..., 1)`."""
-        weights = self.weights(teacher_logits, keras.ops.stop_gradient(student_logits))
-        spread = ops.batch_mean(weights, mask) - weights
-        return keras.ops.expand_dims(
-            keras.ops.maximum(self.temperature + self.bias * spread, self.minimum), axis=-1
+        student = lesson.student._replace(logits=ops.stop_gradient(lesson.student.logits))
+        weights = self.weights(lesson._replace(student=student))
+        spread = batch_mean(weights, student.mask) - weights
+        return ops.expand_dims(
+            ops.maximum(self.temperature + self.bias * spread, self.minimum), axis=-1
         )
-
-    def get_config(self) -> Config:
-        """Returns the constructor's arguments, with the present values."""
-        return {
-            "temperature": serialize(self.temperature),
-            "bias": serialize(self.bias),
-            "minimum": self.minimum,
-        }

@@ -2,9 +2,10 @@
 
 import keras
 
-from keras_ats.configurable import serialize
+from keras_ats.record import Lesson
+from keras_ats.temperatures.constant import as_temperature
 from keras_ats.temperatures.temperature import Temperature
-from keras_ats.types import Config, Tensor
+from keras_ats.types import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_ats")
@@ -12,8 +13,11 @@ class Product(Temperature):
     """The product of two rules, such as ATS with both temperatures scaled per sample.
 
     Args:
-        first: A temperature rule.
+        first: A temperature rule, or a number for `Constant`.
         second: Another one, typically around 1.
+
+    Raises:
+        TypeError: If one is neither a rule nor a number.
 
     Example:
 
@@ -26,23 +30,11 @@ class Product(Temperature):
     ```
     """
 
-    def __init__(self, first: Temperature, second: Temperature) -> None:
-        self.first = first
-        self.second = second
-        self.needs_labels = first.needs_labels or second.needs_labels
-        self.per_class = first.per_class or second.per_class
+    def __init__(self, first: float | Temperature, second: float | Temperature) -> None:
+        self.first, self.second = as_temperature(first), as_temperature(second)
+        self.needs_labels = self.first.needs_labels or self.second.needs_labels
+        self.per_class = self.first.per_class or self.second.per_class
 
-    def __call__(
-        self,
-        teacher_logits: Tensor,
-        student_logits: Tensor,
-        labels: Tensor | None,
-        mask: Tensor | None = None,
-    ) -> Tensor:
+    def __call__(self, lesson: Lesson) -> Tensor:
         """Returns the product of both rules' temperatures."""
-        arguments = (teacher_logits, student_logits, labels, mask)
-        return self.first(*arguments) * self.second(*arguments)
-
-    def get_config(self) -> Config:
-        """Returns the constructor's arguments."""
-        return {"first": serialize(self.first), "second": serialize(self.second)}
+        return self.first(lesson) * self.second(lesson)

@@ -1,6 +1,7 @@
 """The base class of temperature rules."""
 
 from keras_ats.configurable import Configurable
+from keras_ats.record import Lesson
 from keras_ats.types import Tensor
 
 
@@ -21,8 +22,8 @@ class Temperature(Configurable):
     class Linear(keras_ats.temperatures.Temperature):
         "Softens a sample more, the surer the teacher is of it."
 
-        def __call__(self, teacher_logits, student_logits, labels, mask=None):
-            probabilities = keras_ats.ops.temperature_softmax(teacher_logits)
+        def __call__(self, lesson):
+            probabilities = keras_ats.ops.temperature_softmax(lesson.teacher.logits)
             return 1.0 + 3.0 * keras.ops.max(probabilities, axis=-1, keepdims=True)
 
     loss = keras_ats.losses.SoftTargetKD(temperature=Linear())
@@ -32,20 +33,13 @@ class Temperature(Configurable):
     needs_labels: bool = False
     per_class: bool = False
 
-    def __call__(
-        self,
-        teacher_logits: Tensor,
-        student_logits: Tensor,
-        labels: Tensor | None,
-        mask: Tensor | None = None,
-    ) -> Tensor:
+    def __call__(self, lesson: Lesson) -> Tensor:
         """Returns the temperatures for one batch.
 
         Args:
-            teacher_logits: float32 tensor of shape `(..., C)`, without gradient.
-            student_logits: float32 tensor of shape `(..., C)`.
-            labels: Ids or rows in any form of `ops.label_distribution`, or None.
-            mask: Bool tensor of shape `(...,)`, True for valid positions, or None.
+            lesson: What `KDLoss.call` gets: logits of both sides, float32, shape `(..., C)`, the
+                teacher's without gradient; labels in any form of `ops.label_distribution`, or
+                None; `lesson.student.mask`, shape `(...,)`, True for valid positions, or None.
 
         Returns:
             float32 tensor above 0 that broadcasts against `(..., C)`: a scalar, `(..., 1)`, or

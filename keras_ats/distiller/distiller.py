@@ -1,0 +1,467 @@
+"""The model that is compiled and fitted: teacher, student and loss joined."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import keras
+from keras import ops
+
+from keras_ats import checks
+from keras_ats._keras import ModelWithSafeState, additional_losses, in_symbolic_scope
+from keras_ats.distiller.labels import check_labels_given, check_labels_in_memory
+from keras_ats.distiller.objective import Objective, track
+from keras_ats.distiller.pair import Pair
+from keras_ats.distiller.phase import during, is_during
+from keras_ats.losses.label_crossentropy import LabelCrossentropy
+from keras_ats.record import Outputs
+from keras_ats.teachers.teacher import Teacher
+from keras_ats.types import Config, Nested, Tensor
+
+
+@keras.saving.register_keras_serializable(package="keras_ats")
+class Distiller(ModelWithSafeState):
+    r"""Trains a student on labels and on a teacher, through the ordinary `fit`.
+
+    An existing script changes in two places: the student is wrapped together with a teacher, and
+    `compile` gets a `kd_loss`. Sample weights, class weights, masks, regularisers, callbacks,
+    mixed precision and every kind of data work as with any Keras model.
+
+    $$L = w_S \, L_{labels} + w_{KD} \, L_{KD} + \text{regularisation}$$
+
+    Predictions are the student's; the teacher runs in training steps only and is left exactly as
+    it was. Models that end in softmax are read at their logits, with shared weights.
+
+    Args:
+        teacher: A trained, built `keras.Model`, or a `keras_ats.teachers.Teacher`.
+        student: The `keras.Model` to train; same inputs and same classes as the teacher.
+        teacher_from_logits: True if the teacher returns logits, False if it returns
+            probabilities. None (default) reads it off a Sequential or Functional model; a
+            subclassed model must say. Logits recovered from the probabilities of a subclassed
+            model are only known up to a constant, which matters to ATS.
+        student_from_logits: The same for the student.
+        name: Name of the model. Defaults to `"distiller"`.
+        **kwargs: As for `keras.Model`.
+
+    Raises:
+        TypeError: If teacher or student is not a Keras model.
+        ValueError: If the teacher is not built, an ending is not known, or class counts differ.
+
+    Example:
+
+    ```python
+    teacher = keras.Sequential(
+        [keras.Input((8,)), keras.layers.Dense(64, "relu"), keras.layers.Dense(3, "softmax")]
+    )
+    student = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3, "softmax")])
+    x, y = np.random.rand(32, 8), np.random.randint(0, 3, 32)
+
+    distiller = keras_ats.Distiller(teacher, student)
+    distiller.compile(kd_loss=keras_ats.losses.AsymmetricTemperatureKD(4, 2))
+    distiller.fit(x, y, verbose=0)
+    distiller.student.predict(x, verbose=0)
+    ```
+
+    Reference: Hinton, Vinyals, Dean, 2015, arXiv 1503.02531.
+    """
+
+    def __init__(
+        self,
+        teacher: keras.Model | Teacher,
+        student: keras.Model,
+        *,
+        teacher_from_logits: bool | None = None,
+        student_from_logits: bool | None = None,
+        name: str = "distiller",
+        **kwargs: Any,
+    ) -> None:
+        pair = Pair(teacher, student, teacher_from_logits, student_from_logits)
+        # The student's own precision, so that Keras scales the loss for float16. Inputs are left
+        # to the models: casting them here would take digits from a float32 teacher.
+        kwargs.setdefault("dtype", student.dtype_policy)
+        super().__init__(name=name, autocast=False, **kwargs)
+        self.student = student
+        self.teacher_from_logits = teacher_from_logits
+        self.student_from_logits = student_from_logits
+        self.evaluate_teacher = False
+        self.supports_jit = pair.teacher.supports_jit
+        self._pair = pair
+        self._objective: Objective | None = None
+        # In a tuple, because Keras refuses new metrics on a model that is built.
+        self._lesson_metrics: tuple[Any, ...] = ()
+        self.built = pair.is_viewed and bool(student.built)
+
+    def compile(
+        self,
+        optimizer: str | keras.optimizers.Optimizer = "adam",
+        loss: Any = "auto",
+        kd_loss: Any = None,
+        kd_weight: Any = 0.5,
+        student_weight: float | None = None,
+        metrics: Any = None,
+        *,
+        evaluate_teacher: bool = False,
+        distillation_metrics: Sequence[Any] = (),
+        **kwargs: Any,
+    ) -> None:
+        """Configures training; all that `keras.Model.compile` takes is taken here too.
+
+        Args:
+            optimizer: As for Keras. Defaults to `"adam"`.
+            loss: The supervised loss, as for Keras, on what the student returns. `"auto"`
+                (default) is the cross-entropy of its logits, for ids, one-hot and soft labels.
+                None learns from the teacher alone, for which unlabelled data will do.
+            kd_loss: A loss of `keras_ats.losses` or its name. A list of losses adds them up on the
+                same outputs; a dict gives each output of the models its own. Required.
+            kd_weight: Weight of `kd_loss`, at least 0, and at most 1 where `student_weight` follows
+                from it. Defaults to 0.5. For several losses a list or dict of weights, or their
+                sum, shared evenly. The sum is kept as a `keras.Variable`, `distiller.kd_weight`,
+                for callbacks.
+            student_weight: Weight of `loss`, at least 0; None (default) means `1 - kd_weight`.
+            metrics: As for Keras; they see what the student returns.
+            evaluate_teacher: Whether `evaluate` and validation run the teacher and report
+                `kd_loss`. Defaults to False, which makes them as fast as the student's own, and
+                `val_loss` the student's; learning from the teacher alone implies it.
+            distillation_metrics: Metrics with a method `update_lesson(lesson)`, which see what
+                student and teacher said of a batch. Reported wherever the teacher is run.
+            **kwargs: Everything else that `keras.Model.compile` takes.
+
+        Raises:
+            TypeError: If `kd_loss` is not a distillation loss, or a weight is not a number.
+            ValueError: If `kd_loss` is missing or a weight is out of its range.
+        """
+        objective = Objective(kd_loss, kd_weight, student_weight)
+        evaluate_teacher = checks.as_boolean(evaluate_teacher, "evaluate_teacher")
+        if self._pair.is_viewed:
+            self._prepare(objective)
+        is_auto = isinstance(loss, str) and loss == "auto"
+        supervised = LabelCrossentropy() if is_auto else loss
+        super().compile(optimizer=optimizer, loss=supervised, metrics=metrics, **kwargs)
+        self._objective = objective
+        self._lesson_metrics = tuple(distillation_metrics)
+        # Without labels the teacher is all that a validation can be held against.
+        self.evaluate_teacher = evaluate_teacher or loss is None
+
+    @property
+    def teacher(self) -> Any:
+        """The teacher, as it was given."""
+        # Keras saves what it finds in attributes: a file of weights leaves the teacher out.
+        if is_during(self, "weights file"):
+            raise AttributeError("The teacher is left out of weights files.")
+        return self._pair.given_teacher
+
+    @property
+    def kd_loss(self) -> Any:
+        """The distillation loss, or the list or dict of them; None before `compile`."""
+        return None if self._objective is None else self._objective.kd_loss
+
+    @property
+    def kd_weight(self) -> keras.Variable:
+        """Weight of the distillation loss, a variable that callbacks may `assign`."""
+        return self._compiled.kd_weight
+
+    @kd_weight.setter
+    def kd_weight(self, value: float) -> None:
+        self._compiled.kd_weight = value
+
+    @property
+    def student_weight(self) -> Tensor:
+        """Present weight of the supervised loss."""
+        return self._compiled.student_weight
+
+    @property
+    def student_weight_follows(self) -> bool:
+        """Whether the supervised loss weighs what `kd_weight` leaves of 1."""
+        return self._compiled.given_student_weight is None
+
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the student's outputs, by which Keras finds losses and metrics."""
+        return self._pair.view.output_names
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Sets an attribute; teacher and student stay those that the distiller was made with."""
+        if name in ("teacher", "student") and getattr(self, "_pair", None) is not None:
+            raise AttributeError(
+                f"The {name} of a distiller cannot be exchanged. Received: {value!r}. Make a new "
+                "one: Distiller(teacher, student)."
+            )
+        super().__setattr__(name, value)
+
+    def build(self, input_shape: Any) -> None:
+        """Builds a Sequential student that waited for its input shape; called by Keras."""
+        if not self._pair.is_viewed:
+            self._pair.build_student(input_shape)
+            if self._objective is not None:
+                self._prepare(self._objective)
+
+    def call(self, inputs: Nested, training: bool | None = None) -> Nested:
+        """Returns the student's predictions."""
+        outputs = self._pair.student_outputs(inputs, training)
+        # Within a step Keras hands this on to `compute_loss` and `compute_metrics`, which need
+        # the logits: predictions can be had from them, but not the other way round.
+        return outputs if is_during(self, "step") else self._pair.view.predictions(outputs)
+
+    def train_step(self, *args: Any) -> Any:
+        """Runs one training step; called by Keras, with the state first on JAX."""
+        with during(self, "step"):
+            return super().train_step(*args)
+
+    def test_step(self, *args: Any) -> Any:
+        """Runs one evaluation step; called by Keras, with the state first on JAX."""
+        # Under `tf.distribute` a step runs in a thread of its own.
+        with during(self, "step"), during(self, "evaluation"):
+            return super().test_step(*args)
+
+    def compute_loss(
+        self,
+        x: Nested = None,
+        y: Nested = None,
+        y_pred: Any = None,
+        sample_weight: Nested = None,
+        training: bool = True,
+    ) -> Tensor:
+        """Returns the objective of one batch; called by Keras within a step."""
+        if not isinstance(y_pred, Outputs):
+            return self._build_loss(x, y, y_pred, sample_weight)
+        batch_size = ops.shape(next(leaf for leaf in keras.tree.flatten(x) if leaf is not None))[0]
+        regularization = additional_losses(self)
+        student_loss = None
+        if self._compile_loss is not None:
+            student_loss = self._student_loss(x, y, y_pred, sample_weight, training)
+            if regularization is not None:
+                student_loss -= regularization
+            track(self._compiled.student_loss_tracker, student_loss, batch_size)
+        if not (training or self.evaluate_teacher):
+            # As the student's own evaluation: labels and regularisers.
+            return student_loss if regularization is None else student_loss + regularization
+        lesson = self._pair.lesson(x, y, y_pred, sample_weight)
+        for metric in self._lesson_metrics:
+            metric.update_lesson(lesson)
+        return self._compiled(student_loss, lesson, regularization, batch_size)
+
+    def compute_metrics(
+        self, x: Nested, y: Nested, y_pred: Any, sample_weight: Nested = None
+    ) -> dict[str, Tensor]:
+        """Updates the metrics with what the student predicts; called by Keras."""
+        if isinstance(y_pred, Outputs):
+            y_pred = self._pair.view.predictions(y_pred)
+        logs: dict[str, Tensor] = super().compute_metrics(x, y, y_pred, sample_weight)
+        return logs
+
+    def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Trains the student; arguments and return value are those of `keras.Model.fit`."""
+        self._check_labels(y)
+        return super().fit(x, y, *args, **kwargs)
+
+    def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Trains on one batch; arguments and return value are those of `keras.Model`."""
+        self._check_labels(y)
+        return super().train_on_batch(x, y, *args, **kwargs)
+
+    def evaluate(self, *args: Any, return_dict: bool = False, **kwargs: Any) -> Any:
+        """Evaluates the student; arguments and return value are those of `keras.Model.evaluate`.
+
+        Without `return_dict` and without the teacher there are as many values as the student's own
+        `evaluate` gives.
+        """
+        with during(self, "evaluation"):
+            logs = super().evaluate(*args, return_dict=True, **kwargs)
+        if return_dict:
+            return logs
+        if not self.evaluate_teacher:
+            # It is the loss but for regularisers.
+            logs.pop("student_loss", None)
+        return self._flatten_metrics_in_order(logs)
+
+    def test_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """Evaluates one batch; arguments and return value are those of `keras.Model`."""
+        with during(self, "evaluation"):
+            return super().test_on_batch(*args, **kwargs)
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """Metrics that are reported; an evaluation without the teacher has no `kd_loss`."""
+        metrics: list[keras.metrics.Metric] = super().metrics
+        objective = self._objective
+        if objective is None:
+            return metrics
+        if self._compile_loss is not None:
+            metrics = [*metrics, objective.student_loss_tracker]
+        if is_during(self, "evaluation") and not self.evaluate_teacher:
+            return metrics
+        return [
+            *metrics,
+            objective.kd_loss_tracker,
+            *objective.part_trackers,
+            *self._lesson_metrics,
+        ]
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """State of student and objective, random seeds included, without the teacher's."""
+        return [*super().variables, *self._objective_variables]
+
+    @property
+    def weights(self) -> list[keras.Variable]:
+        """As `variables`, without random seeds."""
+        return [*super().weights, *self._objective_variables]
+
+    @property
+    def non_trainable_variables(self) -> list[keras.Variable]:
+        """All state that a step reads and the optimizer leaves alone, the teacher's included.
+
+        That makes the teacher an argument of JAX's compiled step. It would be a constant baked
+        into it otherwise, copied at every compilation.
+        """
+        own = super().non_trainable_variables
+        known = {id(variable) for variable in self.variables}
+        return [*own, *(v for v in self._pair.teacher.variables if id(v) not in known)]
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Clears all gradients; called by Keras, on torch only."""
+        super().zero_grad(set_to_none)
+        # torch does not know the objective's variables, which Keras does not track.
+        for variable in self._objective_variables:
+            variable.value.grad = None
+
+    def save_weights(self, *args: Any, **kwargs: Any) -> None:
+        """Saves student, objective and optimizer. The teacher has a file of its own."""
+        with during(self, "weights file"):
+            super().save_weights(*args, **kwargs)
+
+    def load_weights(self, *args: Any, **kwargs: Any) -> None:
+        """Loads what `save_weights` saved."""
+        with during(self, "weights file"):
+            super().load_weights(*args, **kwargs)
+
+    def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """Saves student, teacher, objective and optimizer into a `.keras` file."""
+        if str(filepath).endswith((".h5", ".hdf5")):
+            raise ValueError(
+                "A distiller cannot be saved in the old HDF5 format, which holds no teacher. "
+                f"Received: {str(filepath)!r}. Save it as '.keras', or the student alone: "
+                "distiller.student.save(...)."
+            )
+        super().save(filepath, *args, **kwargs)
+
+    def export(self, *args: Any, **kwargs: Any) -> None:
+        """Exports the student, whose predictions are the distiller's."""
+        self.student.export(*args, **kwargs)
+
+    def save_own_variables(self, store: Any) -> None:
+        """Writes the objective's variables and the student's random seeds; called by Keras."""
+        if self._objective is not None:
+            for name, variable in self._objective.saved_variables.items():
+                store[name] = variable
+        # Keras saves no seeds: a run with dropout would go on with other random numbers.
+        for index, seed in enumerate(self._pair.student_seeds):
+            store[f"seed_{index}"] = seed
+
+    def load_own_variables(self, store: Any) -> None:
+        """Reads what `save_own_variables` wrote; called by Keras."""
+        if self._objective is not None:
+            saved = {name: store[name] for name in store.keys() if not name.startswith("seed_")}
+            # `load_model` has compiled from the file itself; weights may be of another objective.
+            self._objective.load_variables(saved, warn=is_during(self, "weights file"))
+        for index, seed in enumerate(self._pair.student_seeds):
+            seed.assign(store[f"seed_{index}"])
+
+    def get_config(self) -> Config:
+        """Returns the constructor's arguments."""
+        return {
+            "teacher": keras.saving.serialize_keras_object(self.teacher),
+            "student": keras.saving.serialize_keras_object(self.student),
+            "teacher_from_logits": self.teacher_from_logits,
+            "student_from_logits": self.student_from_logits,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config: Config, custom_objects: Any = None) -> Self:
+        """Builds the model that `get_config` described."""
+        models = {
+            role: keras.saving.deserialize_keras_object(config[role], custom_objects=custom_objects)
+            for role in ("teacher", "student")
+        }
+        return cls(**{**config, **models})
+
+    def get_compile_config(self) -> Config:
+        """Returns what `compile` was called with, with the present weights."""
+        config: Config = super().get_compile_config()
+        if config:
+            config |= self._compiled.get_compile_config()
+            config["evaluate_teacher"] = self.evaluate_teacher
+            config["distillation_metrics"] = [
+                keras.saving.serialize_keras_object(metric) for metric in self._lesson_metrics
+            ]
+        return config
+
+    def compile_from_config(self, config: Config) -> None:
+        """Compiles as `get_compile_config` described, ready to go on training."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.built:
+            # Slots must exist before the file's values can be put into them.
+            self.optimizer.build(self.trainable_variables)
+
+    @property
+    def _compiled(self) -> Objective:
+        if self._objective is None:
+            raise ValueError(
+                "The distiller has no weights of losses before it is compiled. Call "
+                "compile(kd_loss=keras_ats.losses.AsymmetricTemperatureKD(4, 2)) first."
+            )
+        return self._objective
+
+    @property
+    def _objective_variables(self) -> list[keras.Variable]:
+        return [] if self._objective is None else self._objective.variables
+
+    @property
+    def _loss_is_auto(self) -> bool:
+        return isinstance(self.loss, LabelCrossentropy)
+
+    def _prepare(self, objective: Objective) -> None:
+        """Lets teacher and student show what the losses need, and the losses make their layers."""
+        pair = self._pair
+        pair.prepare(objective.needs)
+        objective.build(
+            pair.view.shapes,
+            pair.teacher.shapes,
+            pair.view.output_names,
+            pair.teacher.output_names,
+        )
+
+    def _student_loss(
+        self, x: Nested, y: Nested, outputs: Outputs, sample_weight: Nested, training: bool
+    ) -> Tensor:
+        """The supervised loss as Keras computes it, regularisers included."""
+        check_labels_given(y)
+        view = self._pair.view
+        predictions = (
+            view.structured(outputs.logits) if self._loss_is_auto else view.predictions(outputs)
+        )
+        # On torch, Keras multiplies a mask into the weights that it is given, in place.
+        weights = keras.tree.map_structure(
+            lambda weight: None if weight is None else ops.copy(weight), sample_weight
+        )
+        return super().compute_loss(x, y, predictions, weights, training=training)
+
+    def _build_loss(self, x: Nested, y: Nested, y_pred: Nested, sample_weight: Nested) -> Tensor:
+        """Lets Keras's losses make their state from shapes alone, outside any step."""
+        if not in_symbolic_scope():
+            raise ValueError(
+                "`compute_loss` needs what the distiller returns within a training step. Received: "
+                "predictions. For a loop of your own call train_on_batch or test_on_batch."
+            )
+        if self._compile_loss is None:
+            return ops.zeros(())
+        return super().compute_loss(x, y, y_pred, sample_weight, training=False)
+
+    def _check_labels(self, y: Any) -> None:
+        """Finds class ids out of range before training starts, where the labels lie in memory."""
+        objective = self._objective
+        if objective is None or not self._pair.is_viewed or not hasattr(y, "shape"):
+            return
+        if self._loss_is_auto or objective.needs.labels:
+            ignored = getattr(self.loss, "ignore_class", None)
+            check_labels_in_memory(y, self._pair.view.shapes.logits, ignored)

@@ -1,0 +1,323 @@
+"""What is minimised: the losses, their weights, and what is logged of them."""
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_ats import checks
+from keras_ats._keras import unscale_loss_for_distribution
+from keras_ats.configurable import Configurable, serialize
+from keras_ats.losses.distillation_loss import DistillationLoss
+from keras_ats.losses.lookup import get
+from keras_ats.record import Lesson, Needs, Shapes, pick
+from keras_ats.types import Config, Tensor
+
+
+@dataclass(frozen=True)
+class Term(Configurable):
+    """One distillation loss within the sum.
+
+    Attributes:
+        loss: The loss.
+        share: Its weight relative to the other terms.
+        output: Name of the output that it is for; None for models with one output.
+        trackers: Mean of each part over the epoch, by the name that the loss gives it.
+    """
+
+    loss: DistillationLoss
+    share: keras.Variable
+    output: str | None
+    trackers: dict[str, keras.metrics.Mean]
+
+
+class Objective(Configurable):
+    r"""The objective: `student_weight * student_loss + kd_weight * kd_loss + regularisation`.
+
+    `kd_loss` is one distillation loss, or the mean of several weighted by their shares, each
+    logged by its name. Holds the weights as variables, and the trackers of what is logged.
+
+    Args:
+        kd_loss: A loss, its name or config; a list of them; or a dict from output name to loss.
+        kd_weight: Weight of `kd_loss`. For several losses a list or dict of weights, or their sum.
+        student_weight: Weight of the supervised loss; None means `1 - kd_weight`.
+
+    Raises:
+        TypeError: If `kd_loss` is not a distillation loss, or a weight is not a number.
+        ValueError: If `kd_loss` is missing or a weight is out of its range.
+    """
+
+    def __init__(self, kd_loss: Any, kd_weight: Any, student_weight: float | None) -> None:
+        self.kd_loss = _as_losses(kd_loss)
+        shares, total = _as_weights(kd_weight, _by_key(self.kd_loss), student_weight is None)
+        self.kd_weight = self.add_variable(total, "kd_weight")
+        self.given_student_weight = (
+            None
+            if student_weight is None
+            else self.add_variable(student_weight, "student_weight", checks.non_negative_number)
+        )
+        self.terms = self._make_terms(shares)
+        self.student_loss_tracker = keras.metrics.Mean(name="student_loss")
+        self.kd_loss_tracker = keras.metrics.Mean(name="kd_loss")
+
+    @property
+    def student_weight(self) -> Tensor:
+        """Present weight of the supervised loss."""
+        given = self.given_student_weight
+        return 1.0 - self.kd_weight if given is None else given
+
+    @property
+    def needs(self) -> Needs:
+        """What all losses together must be shown."""
+        needs = Needs()
+        for term in self.terms:
+            needs |= term.loss.needs
+        return needs
+
+    @property
+    def part_trackers(self) -> list[keras.metrics.Mean]:
+        """Trackers of the single parts; none where `kd_loss` is all there is."""
+        return [tracker for term in self.terms for tracker in term.trackers.values()]
+
+    def build(
+        self, student: Shapes, teacher: Shapes, student_outputs: Sequence[str], teacher_outputs: Any
+    ) -> None:
+        """Lets each loss make its layers, and checks that the outputs it is for exist.
+
+        Args:
+            student: Shapes of what the student says.
+            teacher: Shapes of what the teacher says.
+            student_outputs: Names of the student's outputs.
+            teacher_outputs: Names of the teacher's.
+
+        Raises:
+            ValueError: If an output is missing or not chosen, or class counts differ.
+        """
+        for term in self.terms:
+            check_output_names(term, student_outputs, "student")
+            check_output_names(term, teacher_outputs, "teacher")
+            shapes = [
+                one if term.output is None else one._replace(logits=pick(one.logits, term.output))
+                for one in (student, teacher)
+            ]
+            check_class_counts(*(one.logits for one in shapes))
+            term.loss.build(*shapes)
+
+    def __call__(
+        self,
+        student_loss: Tensor | None,
+        lesson: Lesson,
+        regularization: Tensor | None,
+        batch_size: Tensor,
+    ) -> Tensor:
+        """Returns the objective of one batch and takes note of its parts.
+
+        Args:
+            student_loss: The supervised loss, a scalar; None to learn from the teacher alone.
+            lesson: What student and teacher said.
+            regularization: Regularisers and added losses, a scalar; None without any.
+            batch_size: Number of samples, the weight of the batch in an epoch's mean.
+        """
+        total = self.kd_weight * self._kd_loss(lesson, batch_size)
+        if student_loss is not None:
+            total += self.student_weight * student_loss
+        return total if regularization is None else total + regularization
+
+    def get_compile_config(self) -> Config:
+        """Returns the arguments that make this objective again, with the present weights."""
+        weights: Any = serialize(self.kd_weight)
+        if isinstance(self.kd_loss, dict | list):
+            shares = {key: serialize(term.share) for key, term in self._terms_by_key.items()}
+            # A weight of 0, as in the first epoch of a warm-up, would not tell the shares.
+            factor = (weights or 1.0) / math.fsum(shares.values())
+            shares = {key: factor * share for key, share in shares.items()}
+            weights = shares if isinstance(self.kd_loss, dict) else list(shares.values())
+        return {
+            "kd_loss": serialize(self.kd_loss),
+            "kd_weight": weights,
+            "student_weight": serialize(self.given_student_weight),
+        }
+
+    @property
+    def saved_variables(self) -> dict[str, keras.Variable]:
+        """All variables by the names they have in files, in which the classes of losses stand."""
+        names = {"kd_weight": self.kd_weight}
+        if self.given_student_weight is not None:
+            names["student_weight"] = self.given_student_weight
+        for key, term in self._terms_by_key.items():
+            prefix = f"{key}.{type(term.loss).__name__}"
+            names[f"{prefix}.share"] = term.share
+            for path, variable in term.loss.named_variables.items():
+                names[f"{prefix}.{path}"] = variable
+        return names
+
+    def load_variables(self, saved: Mapping[str, Any], warn: bool) -> None:
+        """Takes over what a file says of the objective's variables.
+
+        Args:
+            saved: Values by the names of `saved_variables`.
+            warn: Whether to say so where the file's values replace other ones.
+
+        Raises:
+            ValueError: If the file is of an objective with other variables.
+        """
+        own = self.saved_variables
+        if set(saved) != set(own):
+            missing, strange = sorted(set(own) - set(saved)), sorted(set(saved) - set(own))
+            raise ValueError(
+                "The file was saved with another `kd_loss`. Only in the file: "
+                f"{strange}. Only here: {missing}. Compile with the losses that it was saved with, "
+                "or load the student alone: distiller.student.load_weights(...)."
+            )
+        changed = []
+        for name, variable in own.items():
+            before, after = keras.ops.convert_to_numpy(variable), np.asarray(saved[name])
+            if not variable.trainable and not np.allclose(before, after, rtol=1e-6):
+                changed.append(f"{name}: {after:g} instead of {before:g}")
+            variable.assign(after)
+        if warn and changed:
+            warnings.warn(
+                f"The file's values win over those given to `compile`: {'; '.join(changed)}. That "
+                "is right if a schedule has changed them; else assign yours after loading.",
+                stacklevel=2,
+            )
+
+    @property
+    def _terms_by_key(self) -> dict[Any, Term]:
+        return dict(zip(_by_key(self.kd_loss), self.terms, strict=True))
+
+    def _make_terms(self, shares: dict[Any, float]) -> list[Term]:
+        """One term for each loss; names of what is logged never twice the same."""
+        terms: list[Term] = []
+        names: set[str] = set()
+        for key, loss in _by_key(self.kd_loss).items():
+            output = key if isinstance(self.kd_loss, dict) else None
+            trackers = {}
+            for part in loss.part_names if len(shares) > 1 or len(loss.part_names) > 1 else ():
+                name = part if output is None else f"{output}_{part}"
+                if output is not None and len(loss.part_names) == 1:
+                    name = f"{output}_kd_loss"
+                name = f"{name}_{key}" if name in names else name
+                names.add(name)
+                trackers[part] = keras.metrics.Mean(name=name)
+            share = self.add_variable(shares[key], f"weight_{key}", checks.non_negative_number)
+            terms.append(Term(loss, share, output, trackers))
+        return terms
+
+    def _kd_loss(self, lesson: Lesson, batch_size: Tensor) -> Tensor:
+        total: Any = 0.0
+        for term in self.terms:
+            shown = lesson if term.output is None else lesson.of_output(term.output)
+            parts = term.loss.parts(shown)
+            for name, tracker in term.trackers.items():
+                track(tracker, parts[name], batch_size)
+            total += term.share * sum(parts.values())
+        kd_loss = total / sum(term.share.value for term in self.terms)
+        track(self.kd_loss_tracker, kd_loss, batch_size)
+        return kd_loss
+
+
+def track(tracker: keras.metrics.Mean, value: Tensor, batch_size: Tensor) -> None:
+    """Takes a batch's value into an epoch's mean, as one device would see it."""
+    tracker.update_state(unscale_loss_for_distribution(value), sample_weight=batch_size)
+
+
+def check_class_counts(student: Any, teacher: Any) -> None:
+    """Raises if shapes of logits show different numbers of classes; unknown ones pass."""
+    if not isinstance(student, tuple) or not isinstance(teacher, tuple):
+        return
+    counts = student[-1], teacher[-1]
+    if None not in counts and counts[0] != counts[1]:
+        raise ValueError(
+            "Student and teacher must have the same classes. Received: a student with "
+            f"{counts[0]} classes and a teacher with {counts[1]}. Rebuild the student's last "
+            "layer for the teacher's classes, or slice the wider model's output."
+        )
+
+
+def check_output_names(term: Term, names: Sequence[str], role: str) -> None:
+    """Raises if a model does not have the output that a loss is for, or has several."""
+    if len(names) == 1:
+        return
+    if term.output is None:
+        raise ValueError(
+            f"The {role} has several outputs, {list(names)}; `kd_loss` must say which one it "
+            f"is for. Received: kd_loss={type(term.loss).__name__}. Pass a dict such as "
+            f"{{'{names[0]}': keras_ats.losses.AsymmetricTemperatureKD(4, 2)}}."
+        )
+    if term.output not in names:
+        raise ValueError(
+            f"`kd_loss` names outputs that the {role} does not have. Received: "
+            f"{[term.output]}. Expected: some of {list(names)}."
+        )
+
+
+def _as_losses(kd_loss: Any) -> Any:
+    """The losses in the form that they were given in: one, a list, or a dict by output."""
+    if kd_loss is None:
+        raise ValueError(
+            "`compile` needs a distillation loss. Received: kd_loss=None. Try "
+            "kd_loss=keras_ats.losses.AsymmetricTemperatureKD(4, 2)."
+        )
+    is_config = isinstance(kd_loss, Mapping) and "class_name" in kd_loss
+    if is_config or not isinstance(kd_loss, list | tuple | Mapping):
+        losses = get(kd_loss)
+    else:
+        entries = kd_loss if not isinstance(kd_loss, Mapping) else list(kd_loss.values())
+        if not entries or any(entry is None for entry in entries):
+            raise ValueError(
+                f"`kd_loss` needs at least one loss, and none that is None. Received: {kd_loss!r}."
+            )
+        if isinstance(kd_loss, Mapping):
+            losses = {name: get(entry) for name, entry in kd_loss.items()}
+        else:
+            losses = [get(entry) for entry in entries]
+    for loss in _by_key(losses).values():
+        if loss.reduction in (None, "none"):
+            raise ValueError(
+                "A loss that trains must give one number. Received: "
+                f"{type(loss).__name__}(reduction={loss.reduction!r}). Leave `reduction` out."
+            )
+    return losses
+
+
+def _by_key(losses: Any) -> dict[Any, DistillationLoss]:
+    """The losses by output name, or by their place."""
+    if isinstance(losses, dict):
+        return losses
+    return dict(enumerate(losses if isinstance(losses, list) else [losses]))
+
+
+def _as_weights(
+    kd_weight: Any, losses: dict[Any, DistillationLoss], student_weight_follows: bool
+) -> tuple[dict[Any, float], float]:
+    """The share of each loss, and the weight of them all."""
+    if not isinstance(kd_weight, list | tuple | Mapping):
+        shares = dict.fromkeys(losses, 1.0)
+        total, name = checks.non_negative_number(kd_weight, "kd_weight"), "`kd_weight`"
+    else:
+        by_name = isinstance(kd_weight, Mapping)
+        given = dict(kd_weight) if by_name else dict(enumerate(kd_weight))
+        if set(given) != set(losses):
+            raise ValueError(
+                "There must be one weight for each loss. Received: weights for "
+                f"{list(given)} and losses for {list(losses)}."
+            )
+        shares = {key: checks.non_negative_number(given[key], "kd_weight") for key in losses}
+        total, name = math.fsum(shares.values()), "the sum of `kd_weight`"
+        if total <= 0:
+            raise ValueError(
+                "At least one weight must be above 0. Received: "
+                f"kd_weight={kd_weight!r}. To train without a teacher, use the student alone."
+            )
+    if student_weight_follows and total > 1 and not math.isclose(total, 1):
+        raise ValueError(
+            f"{name} must be within [0, 1] where `student_weight` is what is left of 1. Received: "
+            f"kd_weight={kd_weight!r}. Give both weights, such as student_weight=1.0; then any "
+            "`kd_weight` goes."
+        )
+    return shares, min(total, 1.0) if student_weight_follows else total

@@ -1,0 +1,121 @@
+"""A teacher and its student, read for the record."""
+
+from typing import Any
+
+import keras
+
+from keras_ats.record import Lesson, Needs, Outputs
+from keras_ats.teachers.live import LiveTeacher, as_teacher
+from keras_ats.teachers.teacher import Teacher
+from keras_ats.types import Nested
+from keras_ats.views.view import View
+
+
+class Pair:
+    """Who teaches whom: what each is shown, what each says, and whose variables are whose.
+
+    Args:
+        teacher: A trained, built `keras.Model`, or a `Teacher`.
+        student: The `keras.Model` to train.
+        teacher_from_logits: As for `Distiller`.
+        student_from_logits: As for `Distiller`.
+
+    Raises:
+        TypeError: If these are no models.
+        ValueError: If they are one model, or an ending is not known.
+    """
+
+    def __init__(
+        self,
+        teacher: keras.Model | Teacher,
+        student: keras.Model,
+        teacher_from_logits: bool | None,
+        student_from_logits: bool | None,
+    ) -> None:
+        _check_student(teacher, student)
+        self.student = student
+        self.teacher: Teacher = as_teacher(teacher, teacher_from_logits)
+        self.student_from_logits = student_from_logits
+        self._view: View | None = None
+        if student.built or not isinstance(student, keras.Sequential):
+            self.view_student()
+
+    @property
+    def given_teacher(self) -> Any:
+        """The teacher as it was given: a model, or what stands for one."""
+        return self.teacher.model if isinstance(self.teacher, LiveTeacher) else self.teacher
+
+    @property
+    def view(self) -> View:
+        """The student's view, which only a student whose shapes are known has."""
+        if self._view is None:
+            raise ValueError(
+                f"The student '{self.student.name}' is not built. Give its first layer an input "
+                "shape (keras.Input), or call the distiller on a batch."
+            )
+        return self._view
+
+    @property
+    def is_viewed(self) -> bool:
+        """Whether the student can be read yet."""
+        return self._view is not None
+
+    def view_student(self) -> None:
+        """Finds the student's logits, once it has its shapes."""
+        self.check_variables()
+        self._view = View(self.student, self.student_from_logits, "student")
+
+    def check_variables(self) -> None:
+        """Raises if a training step of the student would change the teacher."""
+        of_teacher = {id(variable) for variable in self.teacher.variables}
+        shared = [one for one in self.student.trainable_variables if id(one) in of_teacher]
+        if shared:
+            raise ValueError(
+                "Teacher and student share variables that training would change, in the teacher "
+                f"too. Received: {[variable.path for variable in shared]}. Give the student layers "
+                "of its own (keras.models.clone_model, then set_weights), or freeze the shared "
+                "ones: layer.trainable = False."
+            )
+
+    def build_student(self, input_shape: Any) -> None:
+        """Builds a Sequential student that waited for its input shape."""
+        student_shape, _ = self.teacher.split(input_shape)
+        self.student.build(student_shape)
+        self.view_student()
+
+    def prepare(self, needs: Needs) -> None:
+        """Reads the inner layers that losses need too, from now on."""
+        self.check_variables()
+        self.teacher.prepare(needs)
+        self._view = self.view.with_features(needs.student_features)
+
+    def student_outputs(self, x: Nested, training: bool | None) -> Outputs:
+        """Runs the student on its part of a batch."""
+        inputs, _ = self.teacher.split(x)
+        return self.view(inputs, training=training)
+
+    def lesson(self, x: Nested, y: Nested, student: Outputs, sample_weight: Nested) -> Lesson:
+        """Runs the teacher on its part of a batch, and puts everything into the record."""
+        _, given = self.teacher.split(x)
+        by_name = self.view.by_name
+        return Lesson(student, self.teacher(given), by_name(y), by_name(sample_weight))
+
+    @property
+    def student_seeds(self) -> list[keras.Variable]:
+        """The student's random states, which Keras leaves out of files."""
+        weights = {id(variable) for variable in self.student.weights}
+        return [variable for variable in self.student.variables if id(variable) not in weights]
+
+
+def _check_student(teacher: Any, student: Any) -> None:
+    if not isinstance(student, keras.Model):
+        raise TypeError(
+            f"`student` must be a keras.Model. Received: {student!r} of type "
+            f"{type(student).__name__}. Expected: Distiller(teacher, student)."
+        )
+    if teacher is student:
+        raise ValueError(
+            "Teacher and student are the same model, which would teach itself what it knows. "
+            f"Received: '{teacher.name}' twice. For self-distillation pass a trained copy as the "
+            "teacher: keras.models.clone_model, then set_weights."
+        )

@@ -1,0 +1,94 @@
+"""The record of a step: what each model said, what the labels say, and who needs to see what.
+
+It is made once in a step and handed to all who have something to say: losses on logits, losses on
+inner layers, metrics. Outputs of a model that has several go by their names throughout.
+"""
+
+from typing import Any, NamedTuple
+
+from keras_ats.types import Nested, Shape, Tensor
+
+
+class Outputs(NamedTuple):
+    """What one model says of a batch.
+
+    Attributes:
+        logits: Tensor of shape `(..., C)`; for a model with several outputs a dict by name.
+        features: What inner layers say, by layer name; only those that a loss has asked for.
+        mask: Bool tensor of shape `(...,)`, True for valid positions, or None; by name as `logits`.
+        predictions: What the model itself returned, where that does not follow from its logits.
+    """
+
+    logits: Nested
+    # Shared between records, and never written to.
+    features: dict[str, Tensor] = {}  # noqa: RUF012
+    mask: Nested = None
+    predictions: Nested = None
+
+
+class Lesson(NamedTuple):
+    """What a step knows.
+
+    Attributes:
+        student: What the student says.
+        teacher: What the teacher says, without gradient.
+        labels: Labels as the caller gave them, or None; by output name where there are several.
+        sample_weight: One weight for each sample or position, or None; likewise.
+    """
+
+    student: Outputs
+    teacher: Outputs
+    labels: Nested = None
+    sample_weight: Nested = None
+
+    def of_output(self, name: str) -> "Lesson":
+        """Returns the lesson of one output, with all features."""
+        return Lesson(
+            _outputs_of(self.student, name),
+            _outputs_of(self.teacher, name),
+            pick(self.labels, name),
+            pick(self.sample_weight, name),
+        )
+
+
+class Needs(NamedTuple):
+    """What a loss must be shown; known before the first batch.
+
+    Attributes:
+        labels: Whether it cannot do without labels.
+        student_features: Names of the student's layers that it reads.
+        teacher_features: Names of the teacher's.
+    """
+
+    labels: bool = False
+    student_features: tuple[str, ...] = ()
+    teacher_features: tuple[str, ...] = ()
+
+    def __or__(self, other: "Needs") -> "Needs":
+        """Returns the needs of both, no layer twice."""
+        return Needs(
+            self.labels or other.labels,
+            tuple(dict.fromkeys(self.student_features + other.student_features)),
+            tuple(dict.fromkeys(self.teacher_features + other.teacher_features)),
+        )
+
+
+class Shapes(NamedTuple):
+    """The shapes of `Outputs`, known before the first batch; None where they are not.
+
+    Attributes:
+        logits: Shape `(..., C)`; by output name where there are several; None if unknown.
+        features: Shape by layer name.
+    """
+
+    logits: Any = None
+    features: dict[str, Shape] = {}  # noqa: RUF012
+
+
+def pick(values: Nested, name: str) -> Any:
+    """Returns the entry of an output where values go by name; else what serves all of them."""
+    return values.get(name) if isinstance(values, dict) else values
+
+
+def _outputs_of(outputs: Outputs, name: str) -> Outputs:
+    return outputs._replace(logits=pick(outputs.logits, name), mask=pick(outputs.mask, name))

@@ -1,0 +1,5 @@
+"""Views: a model read at its logits and at inner layers, whatever it ends in."""
+
+from keras_ats.views.view import View as View
+
+__all__ = ["View"]
