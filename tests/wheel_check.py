@@ -64,6 +64,8 @@ def check_version() -> None:
     text = (ROOT / "keras_ats" / "version.py").read_text(encoding="utf-8")
     (version,) = re.findall(r'^__version__ = "(.+)"$', text, re.MULTILINE)
     assert version == keras_ats.__version__ == DISTRIBUTION.version
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {version}\n" in citation, "CITATION.cff names another version"
 
 
 def check_contents(wheel: Path, sdist: Path) -> None:
