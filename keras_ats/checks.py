@@ -7,7 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_ats.argument_types import as_number
+from keras_ats.argument_types import as_integer as as_integer
+from keras_ats.argument_types import as_number as as_number
 from keras_ats.ops.labels import are_class_ids
 from keras_ats.types import Shape, Tensor
 
