@@ -30,7 +30,8 @@ import keras_ats
 from keras_ats import files
 
 PLACES = ("array", "written", "renamed", "deleted")  # in a save, in this order
-LONGEST_WAIT = 1.0  # seconds of training, compiled by then, before a kill at random
+MOST_BATCHES = 32  # before a kill at random, and then a moment
+LONGEST_MOMENT = 0.3  # seconds: a few batches, or a save
 FEATURES, CLASSES, BATCHES, BATCH_SIZE = 6, 3, 4, 8
 FORK = multiprocessing.get_context("fork")
 # JAX warns of forks: its threads would not come along. It has none yet.
@@ -51,14 +52,16 @@ class Jitter(keras.callbacks.Callback):
 
 
 class Tell(keras.callbacks.Callback):
-    """Tells another process that training is under way."""
+    """Tells another process that so many batches have been trained on."""
 
-    def __init__(self, event):
+    def __init__(self, event, batches):
         super().__init__()
-        self.event = event
+        self.event, self.left = event, batches
 
     def on_train_batch_end(self, batch, logs=None):
-        self.event.set()
+        self.left -= 1
+        if self.left <= 0:
+            self.event.set()
 
 
 class Batches(keras.utils.PyDataset):
@@ -93,19 +96,20 @@ def build():
     return distiller
 
 
-def train(folder, epochs, save_freq="epoch", *, started, kill=None):
+def train(folder, epochs, save_freq="epoch", *, told=(), kill=()):
     """Runs to the end, from the beginning or from where another process was stopped."""
     folder.mkdir(exist_ok=True)
     if kill:
         kill_at(*kill)
     distiller = build()
     backup = keras_ats.callbacks.Backup(folder / "backup", save_freq=save_freq)
+    tell = [Tell(*told)] if told else []
     # A thread of its own would draw ahead from the generator.
     history = distiller.fit(
         Batches(),
         epochs=epochs,
         shuffle=False,
-        callbacks=[Jitter(), backup, Tell(started)],
+        callbacks=[Jitter(), backup, *tell],
         verbose=0,
     ).history
     np.savez(folder / "end.npz", *state(distiller), **last_logs(history))
@@ -164,16 +168,25 @@ def kill_at(place, count):
         Path.unlink = counted(Path.unlink, before=False)
 
 
-def start(run, *, kill=None, seconds=None):
-    """Lets the run go on in a new process; whether it was killed, by itself or after `seconds`."""
-    started = FORK.Event()
-    process = FORK.Process(target=train, args=run, kwargs={"started": started, "kill": kill})
+def start(run, *, kill=(), batches=0, seconds=None):
+    """Lets the run go on in a new process; whether it was killed, by itself or from here.
+
+    Args:
+        run: Arguments of `train`.
+        kill: Arguments of `kill_at`.
+        batches: After so many it is killed from here, where `seconds` is given,
+        seconds: and so much later.
+    """
+    reached = FORK.Event()
+    options = {"told": (reached, batches), "kill": kill}
+    process = FORK.Process(target=train, args=run, kwargs=options)
     process.start()
-    if seconds is not None:
-        started.wait()
+    while seconds is not None and process.is_alive() and not reached.wait(0.01):
+        pass
     process.join(seconds)
     process.kill()  # Does nothing to one that has ended.
     process.join()
+    # A message of the process itself stands above.
     if process.exitcode not in (0, -signal.SIGKILL):
         raise SystemExit(f"{run}: a process ended with {process.exitcode}.")
     return process.exitcode != 0
@@ -190,7 +203,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--random", type=int, default=10, help="kills at random, in each of two")
     parser.add_argument("--in-save", type=int, default=10, help="kills within a save")
-    parser.add_argument("--epochs", type=int, default=200)
+    parser.add_argument("--epochs", type=int, default=100)
     chosen = parser.parse_args()
     rng = random.Random(0)
     with tempfile.TemporaryDirectory() as place:
@@ -209,13 +222,17 @@ def main():
                     # An epoch has about 30 arrays.
                     killed = start(run, kill=(where, rng.randint(1, 90 if where == "array" else 3)))
                 else:
-                    killed = start(run, seconds=LONGEST_WAIT * rng.random())
+                    batches, moment = rng.randint(1, MOST_BATCHES), LONGEST_MOMENT * rng.random()
+                    killed = start(run, batches=batches, seconds=moment)
                 if not killed:
                     raise SystemExit(f"{name}: finished after {number} kills. Give more --epochs.")
             resumed_from = keras_ats.callbacks.Backup(folder / "backup").epoch
             start(run)
             check_same_end(folder, alone)
-            print(f"{name}: {kills} kills, the last went on after epoch {resumed_from}: same end")
+            print(
+                f"{name}: {kills} kills, the last went on after epoch {resumed_from}: same end",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":
