@@ -4,6 +4,7 @@ import re
 import warnings
 
 import keras
+import kill_and_resume
 import models
 import numpy as np
 import pytest
@@ -141,6 +142,18 @@ def test_the_global_generators_go_on(data, tmp_path):
         plain().fit(callbacks=[before, Backup(tmp_path), Stop(1)], **data)
     plain().fit(callbacks=[Backup(tmp_path), after], **data)
     assert before.drawn + after.drawn == straight.drawn
+
+
+@pytest.mark.skipif(BACKEND == "tensorflow", reason="it reads ahead of the batch it trains on")
+def test_data_that_draw_from_a_global_generator(tmp_path):
+    fit = {"x": kill_and_resume.Batches(), "epochs": 3, "shuffle": False, "verbose": 0}
+    straight, stopped, resumed = (kill_and_resume.build() for _ in range(3))
+    keras.utils.set_random_seed(2)
+    straight.fit(**fit)
+    keras.utils.set_random_seed(2)
+    interrupt(stopped, Backup(tmp_path, save_freq=2), fit, 1, 2)
+    resumed.fit(callbacks=[Backup(tmp_path, save_freq=2)], **fit)
+    check_same(resumed, straight)
 
 
 # --- Files.

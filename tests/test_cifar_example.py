@@ -1,8 +1,6 @@
 """examples/cifar.py on a tiny CIFAR-10: every command, and a run that is killed twice."""
 
 import json
-import os
-import shutil
 import signal
 import sys
 
@@ -20,9 +18,7 @@ from cifar_experiment import (
     commands,
     export,
     options,
-    records,
     report,
-    run_folder,
     training,
 )
 
@@ -219,128 +215,6 @@ def test_other_options_in_the_same_folder(place, undisturbed):
     assert "Exit codes [1]" in complaint
     assert "epochs: 8 before, 9 now" in complaint
     assert "Traceback" not in complaint
-
-
-# --- What can happen to a folder. All is noticed before anything is trained.
-
-
-def truncated(file):
-    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-
-
-def altered(file):
-    file.write_bytes(file.read_bytes().replace(b"0", b"9", 1))
-
-
-def unfinished(folder):
-    (folder / "result.json").unlink()
-    (folder / "model.keras").unlink()
-
-
-def other_epochs(folder):
-    described = records.read(folder / "config.json", "")
-    described["config"]["epochs"] = 3
-    records.write(folder / "config.json", described)
-    unfinished(folder)
-
-
-def all_backups_truncated(folder):
-    unfinished(folder)
-    for file in (folder / "backup").iterdir():
-        truncated(file)
-
-
-def one_epoch_less(folder):
-    unfinished(folder)
-    lines = (folder / "history.jsonl").read_text().splitlines(keepends=True)
-    (folder / "history.jsonl").write_text("".join(lines[:-1]))
-
-
-def third_line_altered(folder):
-    unfinished(folder)
-    lines = (folder / "history.jsonl").read_text().splitlines(keepends=True)
-    lines[2] = lines[2].replace('"loss": ', '"loss": 1')
-    (folder / "history.jsonl").write_text("".join(lines))
-
-
-def backup_deleted(folder):
-    unfinished(folder)
-    shutil.rmtree(folder / "backup")
-
-
-def missing_config(folder):
-    (folder / "config.json").unlink()
-    unfinished(folder)
-
-
-FAULTS = {
-    "config truncated": (lambda run: truncated(run / "config.json"), r"config.json is damaged.*De"),
-    "config altered": (lambda run: altered(run / "config.json"), r"config.json is damaged.*Delete"),
-    "config emptied": (lambda run: (run / "config.json").write_text(""), "config.json is damaged"),
-    "config missing": (missing_config, r"config.json is missing.* backup .*Bring it back, or"),
-    "result truncated": (lambda run: truncated(run / "result.json"), r"result.json is damaged.*De"),
-    "result altered": (lambda run: altered(run / "result.json"), r"result.json is damaged.*Delete"),
-    "network missing": (lambda run: (run / "model.keras").unlink(), r"model.keras is missing.*Del"),
-    "network truncated": (lambda run: truncated(run / "model.keras"), "model.keras is damaged.*De"),
-    "history truncated": (one_epoch_less, r"history.jsonl .* 7 epochs, but the checkpoint is of 8"),
-    "history altered": (third_line_altered, r"history.jsonl, line 3 is damaged.*delete"),
-    "checkpoints truncated": (all_backups_truncated, r"No backup in .*backup is whole.*Delete"),
-    "checkpoints deleted": (backup_deleted, r"backup is missing\. Bring it back, or delete"),
-    "past --epochs": (other_epochs, r"backup is of 8 epochs. Received: --epochs 3. Give at least"),
-}
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_in_the_folder(place, undisturbed, tmp_path, fault):
-    make, message = FAULTS[fault]
-    shutil.copytree(undisturbed, tmp_path / "run")
-    make(tmp_path / "run")
-    epochs = 3 if fault == "past --epochs" else EPOCHS
-    check_complaint(message, place, *distill(place, "", run=tmp_path / "run", epochs=epochs))
-
-
-def check_complaint(message, place, *arguments):
-    _, *given = map(str, command(place, *arguments))
-    with pytest.raises((ValueError, OSError), match=message) as failure:
-        commands.run(options.parse(given, ""))
-    assert "\n" not in str(failure.value)
-
-
-def test_a_foreign_checkpoint_is_not_finished_as_ones_own(place, undisturbed, tmp_path):
-    shutil.copytree(undisturbed / "backup", tmp_path / "backup")
-    check_complaint(
-        "config.json is missing", place, *distill(place, "", run=tmp_path), "--seed", "1"
-    )
-
-
-def test_two_runs_in_one_folder(place, undisturbed):
-    described = records.read(undisturbed / "config.json", "")
-    with run_folder.RunFolder(undisturbed, described["config"]):
-        check_complaint(
-            rf"in use by another process, number {os.getpid()}. Wait.*--run",
-            place,
-            *distill(place, "undisturbed"),
-        )
-
-
-def test_a_full_disk(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "full")))
-    folder = run_folder.RunFolder(tmp_path / "run", {})
-    with pytest.raises(OSError, match=r"config.json could not be written: No space.*has room"):
-        folder.__enter__()
-    with pytest.raises(OSError, match=r"history.jsonl could not be written: No space"):
-        folder.save_history([{"loss": 1.0}])
-    network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-    with pytest.raises(OSError, match=r"model.keras could not be written: No space"):
-        folder.finish(network, {})
-    assert [file.name for file in (tmp_path / "run").iterdir()] == ["lock"]
-
-
-def test_a_damaged_teacher(place, undisturbed, tmp_path):
-    shutil.copy(undisturbed / "model.keras", tmp_path / "model.keras")
-    truncated(tmp_path / "model.keras")
-    given = distill(place, "", run=tmp_path / "run", teacher=tmp_path / "model.keras")
-    check_complaint(r"model.keras cannot be read as a Keras model.*Bring it back", place, *given)
 
 
 def test_sweep_chooses_on_validation_images(place, teacher):

@@ -23,7 +23,7 @@ class FastForward:
         batches: How many to pass over.
         logs: The logs of the last of them.
         metrics: Values of the model's metric variables after them.
-        then: Called before the first batch that is trained on.
+        then: Called after the last of them, before the next batch is drawn.
     """
 
     def __init__(
@@ -49,10 +49,6 @@ class FastForward:
 
     def _next(self, *arguments: Any) -> Any:
         """Stands for Keras's train function, whose arguments differ by backend."""
-        if not self.calls_left:
-            self.stop()
-            self._then()
-            return self._train_function(*arguments)
         self.calls_left -= 1
         # JAX puts the state in front and wants it back. torch hands over batches, the others what
         # they are to be taken from.
@@ -63,6 +59,10 @@ class FastForward:
             if not self._metrics_are_set:
                 symbolic_build(self.model, first)
                 self._set_metrics()
+        if not self.calls_left:
+            # Now, not in the next call: torch draws the next batch before that.
+            self.stop()
+            self._then()
         return (self._logs, *state) if state else self._logs
 
     def stop(self) -> None:
