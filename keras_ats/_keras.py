@@ -26,6 +26,8 @@ __all__ = [
     "in_symbolic_scope",
     "producer",
     "reduce_weighted_values",
+    "start_at_epoch",
+    "symbolic_build",
     "unscale_loss_for_distribution",
 ]
 
@@ -120,3 +122,13 @@ def producer(tensor: keras.KerasTensor) -> Any:
 def call_arguments(node: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The arguments that the node's operation was called with."""
     return node.arguments.args, node.arguments.kwargs
+
+
+def start_at_epoch(model: keras.Model, epoch: int | None) -> None:
+    """Lets the `fit` that is about to begin start at `epoch`; None leaves it to its arguments."""
+    model._initial_epoch = epoch
+
+
+def symbolic_build(model: keras.Model, batch: Any) -> None:
+    """Builds the model's metrics for a batch of `fit`, without running anything."""
+    model._symbolic_build(data_batch=batch)

@@ -51,6 +51,29 @@ def test_all_layers():
         assert sum(layer is other for other in found) == 1
 
 
+def test_start_at_epoch():
+    model = models.linear()
+    model.compile("sgd", "mse")
+    x, y = np.ones((4, models.FEATURES)), np.ones((4, models.CLASSES))
+    _keras.start_at_epoch(model, 2)
+    assert model.fit(x, y, epochs=3, verbose=0).epoch == [2]
+    _keras.start_at_epoch(model, None)
+    assert model.fit(x, y, epochs=1, verbose=0).epoch == [0]
+
+
+def test_symbolic_build():
+    model = models.linear()
+    model.compile("sgd", "mse", metrics=["mae"])
+    before = model.get_weights()
+    _keras.symbolic_build(
+        model, (np.ones((4, models.FEATURES), "float32"), np.ones((4, models.CLASSES), "float32"))
+    )
+    assert len(model.metrics_variables) == 4  # total and count, of loss and metric
+    assert float(to_numpy(model.metrics_variables[1])) == 0
+    for one, other in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_producer_and_call_arguments():
     inputs = keras.Input((None, 4))
     normalize, dense = layers.BatchNormalization(), layers.Dense(3)
