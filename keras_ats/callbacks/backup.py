@@ -237,9 +237,10 @@ class Backup(keras.callbacks.Callback):
         self._previous = current
 
     def _write(self, unfinished: Path, record: Config) -> Path:
+        import h5py  # Keras has it, for its weights files; `import keras_ats` needs it not.
+
         model = self.model
         model.save_weights(unfinished, overwrite=True)
-        import h5py  # Keras needs it for its weights files; nobody else is asked to load it.
 
         with h5py.File(unfinished, "a") as file:
             group = file.create_group(_GROUP)
