@@ -17,11 +17,13 @@ from keras_ats.types import Tensor
 __all__ = [
     "additional_losses",
     "all_layers",
+    "call_apart",
     "call_arguments",
     "get_keras_mask",
     "in_symbolic_scope",
     "producer",
     "reduce_weighted_values",
+    "refilled_arguments",
     "unscale_loss_for_distribution",
 ]
 
@@ -47,3 +49,21 @@ def producer(tensor: keras.KerasTensor) -> Any:
 def call_arguments(node: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The arguments that the node's operation was called with."""
     return node.arguments.args, node.arguments.kwargs
+
+
+def call_apart(operation: Any, *args: Any, **kwargs: Any) -> Any:
+    """Calls an operation of ours on tensors of the user's graph, which takes no note of it."""
+    outputs = operation(*args, **kwargs)
+    node = operation._inbound_nodes[-1]
+    for tensor in node.input_tensors:
+        # Keras follows graphs from their outputs back, so nothing misses the way forward.
+        tensor._keras_history.operation._outbound_nodes.remove(node)
+    return outputs
+
+
+def refilled_arguments(
+    node: Any, tensors: dict[int, keras.KerasTensor]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a node with other tensors, by the `id` of those that they stand for."""
+    args, kwargs = node.arguments.fill_in(tensors)
+    return args, kwargs
