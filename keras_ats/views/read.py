@@ -27,7 +27,7 @@ def read_outputs(model: keras.Model, from_logits: FromLogits, role: str) -> dict
     Args:
         model: A built Keras model. Sequential and Functional models, also nested, are inspected.
         from_logits: True where it returns logits, False where probabilities, None to find out.
-        role: `"teacher"` or `"student"`, for messages.
+        role: `"teacher"`, `"student"` or `"model"`, for messages.
 
     Raises:
         TypeError: If `from_logits` is none of these.
@@ -41,10 +41,15 @@ def read_outputs(model: keras.Model, from_logits: FromLogits, role: str) -> dict
     readings = {}
     for name in names:
         given = from_logits.get(name) if isinstance(from_logits, Mapping) else from_logits
-        said = None if given is None else as_boolean(given, f"{role}_from_logits")
+        said = None if given is None else as_boolean(given, argument_name(role))
         output = _Output(model, role, name, len(names) == 1)
         readings[name] = Reading() if said is True else output.reading(outputs[name], said)
     return readings
+
+
+def argument_name(role: str) -> str:
+    """The argument by which a user says what a model returns."""
+    return "from_logits" if role == "model" else f"{role}_from_logits"
 
 
 def _names(model: keras.Model, from_logits: FromLogits, role: str) -> list[str]:
@@ -53,7 +58,7 @@ def _names(model: keras.Model, from_logits: FromLogits, role: str) -> list[str]:
         return names
     if has_graph(model):
         raise ValueError(
-            f"`{role}_from_logits` names outputs that the {role} '{model.name}' does not have. "
+            f"`{argument_name(role)}` names outputs that the {role} '{model.name}' does not have. "
             f"Received: {list(from_logits)}. Expected: some of {names}."
         )
     # Nobody else knows what code of the user's returns.
@@ -86,7 +91,7 @@ class _Output:
 
     def _argument(self, value: bool) -> str:
         said = value if self.is_only else {self.name: value}
-        return f"{self.role}_from_logits={said}"
+        return f"{argument_name(self.role)}={said}"
 
     @property
     def _place(self) -> str:

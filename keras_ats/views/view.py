@@ -12,7 +12,7 @@ from keras_ats.types import Nested
 from keras_ats.views.activations import Ending, family_of
 from keras_ats.views.features import at_layers
 from keras_ats.views.graph import graph_inputs, graph_outputs, has_graph, outputs_by_name
-from keras_ats.views.read import FromLogits, read_outputs
+from keras_ats.views.read import FromLogits, argument_name, read_outputs
 from keras_ats.views.readings import Inverse, Probabilities, Reading
 
 
@@ -23,13 +23,23 @@ class View:
         source: A built Keras model.
         from_logits: True if it returns logits, False if it returns probabilities, None to find
             out; or a dict of these by output name.
-        role: `"teacher"` or `"student"`, for messages.
+        role: `"teacher"`, `"student"` or `"model"`, for messages.
         features: Names of inner layers to read too.
         outputs: Names of the outputs whose logits are needed; None for at least one of them.
 
     Raises:
         ValueError: If the ending of an output that is needed is not known, or a layer cannot be
             read.
+
+    Example:
+
+    ```python
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3, "softmax", name="classes")])
+    view = keras_ats.views.View(model, None, "teacher", features=("classes",))
+    view.endings  # {"sequential": "softmax"}
+    outputs = view(np.random.rand(4, 8))
+    outputs.logits, outputs.features["classes"], view.predictions(outputs)
+    ```
     """
 
     def __init__(
@@ -207,7 +217,7 @@ class View:
             raise ValueError(
                 f"The {self.role} '{self.source.name}' returned {len(values)} outputs. Expected: "
                 f"{len(self.output_names)}, {self.output_names}. Name them in their order: "
-                f"{self.role}_from_logits={{'first': True, 'second': True}}."
+                f"{argument_name(self.role)}={{'first': True, 'second': True}}."
             )
         return dict(zip(self.output_names, values, strict=True))
 
