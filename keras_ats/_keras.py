@@ -5,6 +5,8 @@ that an upgrade that moves a part breaks in one file; `tests/test_keras_doors.py
 rely on.
 """
 
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -15,6 +17,7 @@ from keras.src.losses.loss import reduce_weighted_values, unscale_loss_for_distr
 from keras_ats.types import Tensor
 
 __all__ = [
+    "ModelWithSafeState",
     "additional_losses",
     "all_layers",
     "call_apart",
@@ -26,6 +29,62 @@ __all__ = [
     "refilled_arguments",
     "unscale_loss_for_distribution",
 ]
+
+
+class ModelWithSafeState(keras.Model):
+    """A model whose variables keep their values when a step fails.
+
+    On JAX, `fit` empties all variables and hands their values from step to step; when a step
+    raises, Keras leaves them empty, and with them every model that shares them.
+    """
+
+    _purged_values: Sequence[tuple[keras.Variable, Any]] = ()
+
+    def fit(self, *args: Any, **kwargs: Any) -> Any:
+        """Trains the model, as in Keras."""
+        with self._kept_state():
+            return super().fit(*args, **kwargs)
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """Evaluates the model, as in Keras."""
+        with self._kept_state():
+            return super().evaluate(*args, **kwargs)
+
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        """Predicts, as in Keras."""
+        with self._kept_state():
+            return super().predict(*args, **kwargs)
+
+    def _purge_model_variables(self, *args: Any, **kwargs: Any) -> None:
+        optimizer = [] if self.optimizer is None else self.optimizer.variables
+        variables = [
+            *self.trainable_variables,
+            *self.non_trainable_variables,
+            *optimizer,
+            *self.metrics_variables,
+        ]
+        self._purged_values = [(one, one._value) for one in variables]
+        super()._purge_model_variables(*args, **kwargs)
+
+    @contextlib.contextmanager
+    def _kept_state(self) -> Iterator[None]:
+        if keras.backend.backend() != "jax":
+            yield
+            return
+        # What an earlier call left there is older than the variables.
+        self._jax_state = None
+        try:
+            yield
+        except BaseException:
+            # The last step that succeeded has left its state here; before the first one the old
+            # values are still alive.
+            self.jax_state_sync()
+            for variable, value in self._purged_values:
+                if variable._value is None:
+                    variable._value = value
+            raise
+        finally:
+            self._purged_values = ()
 
 
 def additional_losses(model: keras.Model) -> Tensor | None:

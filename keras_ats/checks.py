@@ -40,8 +40,9 @@ def as_number(value: Any, name: str, expected: str = "a number") -> float:
 
 
 def as_boolean(value: Any, name: str) -> bool:
-    """Returns `value` as a bool, or raises if it is neither Python's nor NumPy's."""
-    if not isinstance(value, bool | np.bool_):
+    """Returns `value` as a bool, or raises if it is neither true nor false; 1 and 0 will do."""
+    is_number = isinstance(value, numbers.Integral) and value in (0, 1)
+    if not isinstance(value, bool | np.bool_) and not is_number:
         raise TypeError(
             f"`{name}` must be True or False. Received: {name}={value!r} of type "
             f"{type(value).__name__}."

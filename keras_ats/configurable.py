@@ -1,6 +1,7 @@
 """What every small part of a loss shares: variables that callbacks may change, and a config."""
 
 import inspect
+import numbers
 from collections.abc import Iterator
 from typing import Any, Self, Unpack, get_origin
 
@@ -19,6 +20,14 @@ class Configurable:
     A subclass keeps each argument of its constructor in an attribute of the same name; config and
     saved variables follow from that.
     """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Sets an attribute; a number in the place of a variable is assigned to it."""
+        present = getattr(self, name, None)
+        if isinstance(present, keras.Variable) and isinstance(value, numbers.Real):
+            present.assign(finite_number(value, name))
+        else:
+            super().__setattr__(name, value)
 
     def add_variable(
         self, value: Any, name: str, check: Check = finite_number, *, trainable: bool = False

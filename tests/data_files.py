@@ -87,7 +87,7 @@ def write_cinic10(root, per_class=2):
     rng = np.random.default_rng(0)
     images = []
     for split in ("train", "valid", "test"):
-        for name in keras_ats.data.cinic10.CLASS_NAMES:
+        for name in keras_ats.data.readers.cinic10.CLASS_NAMES:
             for number in range(per_class):
                 pixels = image(rng)
                 write_image(root / split / name / f"{number}-{split}.png", pixels)

@@ -408,6 +408,12 @@ def test_arguments_of_the_classifier(arguments, error, message):
         classifier(backbone, num_classes, **dict.fromkeys(["dropout"][: len(dropout)], *dropout))
 
 
+def test_a_name_that_is_none_is_refused(resnet):
+    for adapt in (cifar_backbone, lambda *_, name: classifier(resnet, 3, name=name)):
+        with pytest.raises(ValueError, match=r"`name` must be a string.*name=\[\]"):
+            adapt(resnet, name=[])
+
+
 # --- a whole distillation
 
 

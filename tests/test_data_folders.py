@@ -46,7 +46,7 @@ def test_cinic10_is_read_by_class_and_file_name(cinic10):
     np.testing.assert_array_equal(train.features, images)
     for samples in (train, validation, test):
         np.testing.assert_array_equal(samples.labels, np.repeat(np.arange(10), 2))
-    assert train.class_names == data.cinic10.CLASS_NAMES
+    assert train.class_names == data.readers.cinic10.CLASS_NAMES
     # Without a fraction the published validation images are those.
     assert [samples.name for samples in (train, validation, test)] == [
         "cinic10/train",

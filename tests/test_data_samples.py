@@ -1,5 +1,7 @@
 """Samples in memory: what they accept, subsets, splits, statistics."""
 
+import dataclasses
+import math
 import sys
 
 import numpy as np
@@ -105,6 +107,7 @@ def test_ids_stay_through_subsets_of_splits():
 
 
 IMAGES = np.zeros((4, 8, 8, 3), np.uint8)
+NAN = math.nan
 
 
 @pytest.mark.parametrize(
@@ -112,15 +115,31 @@ IMAGES = np.zeros((4, 8, 8, 3), np.uint8)
     [
         ({"features": IMAGES.astype("float64")}, "float64"),
         ({"features": IMAGES[:0], "labels": []}, "leading axis"),
+        ({"features": IMAGES[..., :0]}, r"shape \(4, 8, 8, 0\)"),
+        ({"features": np.full((4, 2), np.nan, "float32")}, "must be finite"),
+        ({"features": np.array([[0.0, np.inf]] * 4, "float32")}, "must be finite"),
+        ({"features": [[1], [1, 2]]}, "Features must be an array. Received: list"),
         ({"labels": [0, 1, 0]}, "4 class ids"),
         ({"labels": np.eye(4)}, "argmax"),
         ({"labels": [0, 1, 0, -1]}, "from 0 up"),
+        ({"labels": [0, 1, 0, 2**32]}, "labels up to 4294967296"),
+        ({"labels": [0, [1], 0, 1]}, "Labels must be an array. Received: list"),
         ({"ids": [0, 1, 2, 2]}, "4 different integers"),
         ({"ids": [0.0, 1.0, 2.0, 3.0]}, "float64"),
+        ({"ids": np.array([0, 1, 2, 2**63], np.uint64)}, "uint64"),
+        ({"ids": [0, [1], 2, 3]}, "`ids` must be an array. Received: list"),
         ({"class_names": ["one"]}, "1 class_names"),
         ({"kind": "audio"}, "kind='audio'"),
+        ({"kind": np.array(["images", "images"])}, "kind=array"),
         ({"statistics": "published"}, "'arrays'"),
         ({"statistics": ((0, 0, 0), (1, 1, 0))}, "above 0"),
+        ({"statistics": ((NAN, 0, 0), (1, 1, 1))}, "3 number"),
+        ({"statistics": ((0, 0, 0), (1, 1, math.inf))}, "3 number"),
+        ({"statistics": ((0, 0, 0), (1, 1, True))}, "3 number"),
+        ({"statistics": ("abc", (1, 1, 1))}, "mean='abc'"),
+        ({"statistics": (0, 1)}, "mean=0, std=1"),
+        ({"statistics": (None, None)}, "mean=None"),
+        ({"statistics": np.ones((2, 3))}, "or a tuple"),
     ],
 )
 def test_wrong_arrays(arguments, message):
@@ -130,18 +149,68 @@ def test_wrong_arrays(arguments, message):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": None}, "`name` must be a string.* name=None of type NoneType"),
+        ({"name": ["arrays"]}, r"name=\['arrays'\] of type list"),
+        ({"class_names": 2}, "`class_names` must be a sequence of strings.* class_names=2"),
+        ({"class_names": "ab"}, "class_names='ab'"),
+        ({"class_names": [0, 1]}, r"class_names=\[0, 1\]"),
+    ],
+)
+def test_wrong_names(arguments, message):
+    with pytest.raises(TypeError, match=message):
+        Samples.from_arrays(IMAGES, [0, 1, 0, 1], **arguments)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("features", None, "Features must be uint8"),
+        ("labels", [0, 1], "4 class ids"),
+        ("ids", [0, 0, 1, 1], "4 different integers"),
+        ("class_names", ("one",), "1 class_names"),
+        ("mean", 0.5, "Mean and std need 3 number"),
+        ("std", (1.0, 1.0, -1.0), "std must be above 0"),
+        ("kind", None, "kind=None"),
+    ],
+)
+def test_samples_made_without_from_arrays_are_checked_too(field, value, message):
+    samples = Samples.from_arrays(IMAGES, [0, 1, 0, 1])
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(samples, **{field: value})
+
+
+def test_names_and_statistics_may_be_arrays():
+    samples = Samples.from_arrays(
+        IMAGES,
+        [0, 1, 0, 1],
+        class_names=np.array(["one", "two"]),
+        statistics=(np.zeros(3, "float32"), [1, 1, 2]),
+    )
+    assert samples.class_names == ("one", "two")
+    assert (samples.mean, samples.std) == ((0.0, 0.0, 0.0), (1.0, 1.0, 2.0))
+    assert {type(number) for number in samples.mean + samples.std} == {float}
+
+
+@pytest.mark.parametrize(
     ("use", "message"),
     [
         (lambda samples: samples.subset(8), "needs 4 samples of class '1'. Received: 2 of 6"),
         (lambda samples: samples.subset(2, seed=-1), "seed=-1"),
         (lambda samples: samples.split(0.0), "fraction=0.0"),
+        (lambda samples: samples.split(NAN), "fraction=nan of 6 samples"),
+        (lambda samples: samples.split(math.inf), "fraction=inf"),
         (lambda samples: samples.split(0.01), "one sample"),
         (lambda samples: samples.split(0.9), "all samples of class '1'"),
         (lambda samples: samples.steps(0), "batch_size=0"),
         (lambda samples: samples.steps(7, drop_remainder=True), "no whole batch"),
         (lambda samples: samples.batches(7, drop_remainder=True), "no whole batch"),
         (lambda samples: samples.batches(2, first_epoch=-1), "first_epoch=-1"),
+        (lambda samples: samples.batches(2, first_epoch=2**63), "`first_epoch` must be below"),
+        (lambda samples: samples.batches(2, seed=2**64), "`seed` must be below"),
         (lambda samples: samples.batches(2, augment=True, padding=-1), "padding=-1"),
+        (lambda samples: samples.batches(2, augment=True, padding=4), "below 4, .* padding=4"),
         (lambda samples: make([2], shape=(5,)).batches(2, augment=True), r"\(2, 5\)"),
     ],
 )
@@ -161,6 +230,39 @@ def test_wrong_use(use, message):
 def test_integers(use, message):
     with pytest.raises(TypeError, match=message):
         use(make([4, 2]))
+
+
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (lambda samples: samples.split("a"), "`fraction` must be a number above 0.*fraction='a'"),
+        (lambda samples: samples.split(None), "fraction=None of type NoneType"),
+        (lambda samples: samples.split(True), "fraction=True of type bool"),
+        (lambda samples: samples.steps(2, None), "`drop_remainder` must be True or False"),
+    ],
+)
+def test_numbers_and_switches_of_another_type(use, message):
+    with pytest.raises(TypeError, match=message):
+        use(make([4, 2]))
+
+
+@pytest.mark.parametrize("switch", ["shuffle", "augment", "with_ids", "drop_remainder"])
+@pytest.mark.parametrize("value", [None, "a", 1.0, -1, []])
+def test_a_switch_is_true_or_false(switch, value):
+    with pytest.raises(TypeError, match=f"`{switch}` must be True or False. Received: {switch}="):
+        make([4, 2]).batches(2, **{switch: value})
+
+
+@pytest.mark.parametrize("value", [1, np.True_])
+def test_a_switch_may_be_numpys_or_a_number(value):
+    dataset = make([4, 2]).batches(4, drop_remainder=value, with_ids=value)
+    assert len(dataset.element_spec) == 3
+    assert len(list(dataset)) == 1
+
+
+def test_a_batch_larger_than_all_is_all():
+    ((_, labels),) = make([4, 2]).batches(2**70).as_numpy_iterator()
+    assert len(labels) == 6
 
 
 def test_steps():

@@ -250,7 +250,9 @@ def test_a_broken_description_is_an_error(file, text, message, copy):
     ("options", "message"),
     [
         ({"name": "cifar11"}, "'cifar11'"),
+        ({"name": ["cifar10"]}, r"`name` must be one of .* name=\['cifar10'\]"),
         ({"validation_fraction": 1.0}, "validation_fraction=1.0"),
+        ({"validation_fraction": float("nan")}, "validation_fraction=nan"),
         ({"validation_fraction": 0.9}, "all samples of class"),
         ({"size": 40}, "size=30"),
         ({"size": 0}, "size=0"),
@@ -258,12 +260,35 @@ def test_a_broken_description_is_an_error(file, text, message, copy):
         ({"statistics": "theirs", "data_dir": "nowhere"}, "'theirs'"),
         ({"seed": -1, "data_dir": "nowhere"}, "seed=-1"),
         ({"statistics": ((0.5,), (0.5,))}, "3 number"),
+        (
+            {"statistics": ((0.5,) * 3, (float("nan"),) * 3), "data_dir": "nowhere"},
+            "3 number",
+        ),
     ],
 )
 def test_wrong_arguments(options, message, cifar10):
     options = {"name": "cifar10", "data_dir": cifar10[0]} | options
     with pytest.raises(ValueError, match=message):
         load(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"validation_fraction": "a"}, "`validation_fraction` must be a number.*='a' of type str"),
+        ({"validation_fraction": None}, "validation_fraction=None of type NoneType"),
+        ({"data_dir": 5}, "`data_dir` must be a folder.* data_dir=5 of type int.* Leave it out"),
+        ({"data_dir": ["data"]}, r"data_dir=\['data'\] of type list"),
+        ({"verbose": "no"}, "`verbose` must be True or False. Received: verbose='no'"),
+        ({"verbose": 2}, "verbose=2"),
+        ({"size": "10"}, "size='10'"),
+        ({"image_size": (32, 32)}, r"image_size=\(32, 32\)"),
+        ({"seed": 1.5}, "seed=1.5"),
+    ],
+)
+def test_arguments_of_a_wrong_type(options, message):
+    with pytest.raises(TypeError, match=message):
+        data.load(**{"name": "cifar10", "data_dir": "nowhere", "verbose": False} | options)
 
 
 def test_an_interrupt_leaves_nothing_behind(cifar10, monkeypatch):

@@ -165,7 +165,7 @@ def test_unscale_loss_for_distribution():
     assert [float(value) for value in strategy.experimental_local_results(per_replica)] == [6, 6]
 
 
-# --- keras_ats/pair.py and keras_ats/distiller.py
+# --- keras_ats/distiller
 
 
 @pytest.mark.parametrize("step", ["train", "test"])

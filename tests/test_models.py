@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_ats.models import get, names
+from keras_ats.models import get, names, vgg
 
 # Trainable parameters with 100 classes, counted in the official files.
 REP_DISTILLER = {  # HobbitLong/RepDistiller (CRD), models/*.py
@@ -185,6 +185,7 @@ def test_names_name_their_networks():
         (("shufflenet_v2", 10), {"widths": (7, 8, 8, 8)}, "must be even"),
         (("mobilenet_v2", 10), {"width": 0.01}, "`width` must be at least 0.0625"),
         (("mobilenet_v2", 10), {"expansion": 0}, "`expansion`"),
+        (("resnet8", 10), {"widths": b"abcd"}, "`widths` must be 4 numbers"),
     ],
 )
 def test_errors_of_values(arguments, options, message):
@@ -201,8 +202,16 @@ def test_errors_of_values(arguments, options, message):
         (("resnet8", 10.0), {}, "`num_classes` must be an integer"),
         (("resnet8", 10), {"weight_decay": "5e-4"}, "`weight_decay` must be a number"),
         (("resnet8", 10), {"dropout": 0.3}, "unexpected keyword argument 'dropout'"),
+        (("resnet8", 10), {"depth": 20}, "says that depth=8. Received: depth=20 beside it"),
+        (("resnet8x4", 10), {"widths": (1, 2, 3, 4)}, r"says that widths=\(32, 64, 128, 256\)"),
     ],
 )
 def test_errors_of_types(arguments, options, message):
     with pytest.raises(TypeError, match=message):
         without_values(*arguments, **options)
+
+
+@pytest.mark.parametrize("depth", [8.0, "8", None, [8], True])
+def test_the_depth_of_a_vgg_is_an_integer(depth):
+    with pytest.raises(TypeError, match="`depth` must be an integer"):
+        vgg(depth, 10)

@@ -1,15 +1,15 @@
 """Published data sets by name."""
 
-from collections.abc import Callable
+import os
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_ats.checks import as_integer
-from keras_ats.data import cinic10, tfds_sets, tiny_imagenet
-from keras_ats.data.published import Published, Request, check_classes
+from keras_ats.checks import as_boolean, as_integer, as_number
+from keras_ats.data.readers.published import Published, Request, check_classes
+from keras_ats.data.readers.registry import DATA_SETS, DataSet
 from keras_ats.data.samples import Samples
 from keras_ats.data.statistics import Statistics, chosen_statistics
 
@@ -20,24 +20,6 @@ class Splits(NamedTuple):
     train: Samples
     validation: Samples | None
     test: Samples
-
-
-class _Set(NamedTuple):
-    read: Callable[[Request], Published]
-    num_classes: int
-    size: int
-    kind: str = "images"
-
-
-_SETS = {
-    "cifar10": _Set(tfds_sets.read_images, 10, 32),
-    "cifar100": _Set(tfds_sets.read_images, 100, 32),
-    "caltech_birds2011": _Set(tfds_sets.read_images, 200, 64),
-    "stanford_dogs": _Set(tfds_sets.read_images, 120, 64),
-    "speech_commands": _Set(tfds_sets.read_speech, 12, 32, "spectrograms"),
-    "cinic10": _Set(cinic10.read, 10, cinic10.SIZE),
-    "tiny_imagenet": _Set(tiny_imagenet.read, 200, tiny_imagenet.SIZE),
-}
 
 
 def load(
@@ -83,7 +65,7 @@ def load(
     Raises:
         ImportError: If TensorFlow or TensorFlow Datasets is missing.
         FileNotFoundError: If the data set is not there.
-        TypeError: If a number is not an integer.
+        TypeError: If an argument is of the wrong type.
         ValueError: If an argument is wrong, or the data set is broken.
 
     Example:
@@ -93,17 +75,17 @@ def load(
     train, validation, test = keras_ats.data.load("cifar10", validation_fraction=0.1)
     ```
     """
-    if name not in _SETS:
-        raise ValueError(f"`name` must be one of {sorted(_SETS)}. Received: name={name!r}.")
-    chosen = _SETS[name]
+    if not isinstance(name, str) or name not in DATA_SETS:
+        raise ValueError(f"`name` must be one of {sorted(DATA_SETS)}. Received: name={name!r}.")
+    chosen = DATA_SETS[name]
     _check_early(chosen, name, validation_fraction, size, statistics, seed)
     request = Request(
         name=name,
-        data_dir=None if data_dir is None else Path(data_dir).expanduser(),
+        data_dir=_checked_folder(data_dir),
         size=_checked_size(image_size, chosen),
         num_classes=chosen.num_classes,
         with_validation=not validation_fraction,
-        verbose=verbose,
+        verbose=as_boolean(verbose, "verbose"),
     )
     published = chosen.read(request)
     check_classes(published, request)
@@ -122,7 +104,7 @@ def load(
 
 
 def _check_early(
-    chosen: _Set,
+    chosen: DataSet,
     name: str,
     validation_fraction: float,
     size: int | None,
@@ -130,7 +112,8 @@ def _check_early(
     seed: int,
 ) -> None:
     """Raises what can be known to be wrong before minutes are spent on reading."""
-    if not 0 <= validation_fraction < 1:
+    expected = "a number of at least 0 and below 1, such as 0.1"
+    if not 0 <= as_number(validation_fraction, "validation_fraction", expected) < 1:
         raise ValueError(
             "`validation_fraction` must be at least 0 and below 1. Received: "
             f"validation_fraction={validation_fraction!r}."
@@ -140,6 +123,17 @@ def _check_early(
     as_integer(seed, "seed", 0)
     one_pixel = np.zeros((1, 1 if chosen.kind == "spectrograms" else 3), np.uint8)
     chosen_statistics(statistics, one_pixel, name)
+
+
+def _checked_folder(data_dir: Any) -> Path | None:
+    if data_dir is None:
+        return None
+    if not isinstance(data_dir, str | os.PathLike):
+        raise TypeError(
+            f"`data_dir` must be a folder, as a string or a Path. Received: data_dir={data_dir!r} "
+            f"of type {type(data_dir).__name__}. Leave it out for the folder that TFDS uses."
+        )
+    return Path(data_dir).expanduser()
 
 
 def _samples(published: Published, split: str, name: str, kind: str) -> Samples:
@@ -156,7 +150,7 @@ def _samples(published: Published, split: str, name: str, kind: str) -> Samples:
     )
 
 
-def _checked_size(image_size: int | None, chosen: _Set) -> int:
+def _checked_size(image_size: int | None, chosen: DataSet) -> int:
     size = chosen.size if image_size is None else as_integer(image_size, "image_size", 8)
     if chosen.kind == "spectrograms" and size > 64:
         raise ValueError(

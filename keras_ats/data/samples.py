@@ -6,10 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from keras_ats.checks import as_integer
-from keras_ats.data import arrays, pipeline, sampling
+from keras_ats.checks import as_boolean, as_integer
+from keras_ats.data import arrays, sampling
 from keras_ats.data.arrays import Array
-from keras_ats.data.statistics import Channels, Statistics, chosen_statistics
+from keras_ats.data.batches import pipeline
+from keras_ats.data.batches.augmentation import augmentation, checked_padding
+from keras_ats.data.batches.transforms import normalisation
+from keras_ats.data.statistics import (
+    Channels,
+    Statistics,
+    checked_statistics,
+    chosen_statistics,
+    scale_of,
+)
 from keras_ats.data.tensorflow_modules import import_tensorflow
 from keras_ats.types import Tensor
 
@@ -61,6 +70,21 @@ class Samples:
     std: Channels
     kind: str = "images"
 
+    def __post_init__(self) -> None:
+        arrays.check_words(self.name, self.kind)
+        features = arrays.checked_features(self.features)
+        labels = arrays.checked_labels(self.labels, len(features))
+        mean, std = checked_statistics(self.mean, self.std, features.shape[-1])
+        # Where a frozen dataclass keeps its fields.
+        vars(self).update(
+            features=features,
+            labels=labels,
+            ids=arrays.checked_ids(self.ids, len(features)),
+            class_names=arrays.checked_class_names(self.class_names, labels),
+            mean=mean,
+            std=std,
+        )
+
     @classmethod
     def from_arrays(
         cls,
@@ -89,6 +113,7 @@ class Samples:
             The samples.
 
         Raises:
+            TypeError: If a name is not a string.
             ValueError: If the arrays do not fit together.
 
         Example:
@@ -103,15 +128,14 @@ class Samples:
         )
         ```
         """
-        if kind not in ("images", "spectrograms"):
-            raise ValueError(f"`kind` must be 'images' or 'spectrograms'. Received: kind={kind!r}.")
+        arrays.check_words(name, kind)
         features = arrays.checked_features(features)
         labels = arrays.checked_labels(labels, len(features))
         mean, std = chosen_statistics(statistics, features, name)
         return cls(
             features=features,
             labels=labels,
-            ids=arrays.checked_ids(ids, len(features)),
+            ids=ids,
             class_names=arrays.checked_class_names(class_names, labels),
             name=name,
             mean=mean,
@@ -159,6 +183,7 @@ class Samples:
             The rest, and the part.
 
         Raises:
+            TypeError: If `fraction` is not a number, or `seed` not an integer.
             ValueError: If the part would be empty, or would take all samples of a class.
         """
         chosen = sampling.proportional(self.labels, self.class_names, fraction, seed)
@@ -175,10 +200,11 @@ class Samples:
             At least 1.
 
         Raises:
-            TypeError: If `batch_size` is not an integer.
+            TypeError: If `batch_size` is not an integer, or `drop_remainder` no boolean.
             ValueError: If there is no whole batch and smaller ones are left out.
         """
         batch_size = as_integer(batch_size, "batch_size", 1)
+        drop_remainder = as_boolean(drop_remainder, "drop_remainder")
         if drop_remainder and batch_size > len(self):
             raise ValueError(
                 f"There is no whole batch. Received: batch_size={batch_size} for {len(self)} "
@@ -228,28 +254,25 @@ class Samples:
 
         Raises:
             ImportError: If TensorFlow is not installed.
-            TypeError: If a number is not an integer.
+            TypeError: If a number is not an integer, or a switch no boolean.
             ValueError: If an argument does not fit the samples.
         """
         self.steps(batch_size, drop_remainder)
-        if augment and self.features.ndim != 4:
-            raise ValueError(
-                "Augmentation needs features of shape (n, height, width, channels). Received: "
-                f"{self.features.shape}. Leave out augment=True."
-            )
-        if padding is None:
-            padding = self.features.shape[1] // (8 if self.kind == "images" else 10)
+        seed = _as_int64(seed, "seed")
         options = pipeline.Options(
-            batch_size=batch_size,
-            shuffle=shuffle,
-            augment=augment,
-            padding=as_integer(padding, "padding", 0),
-            seed=as_integer(seed, "seed", 0),
-            first_epoch=as_integer(first_epoch, "first_epoch", 0),
-            with_ids=with_ids,
-            drop_remainder=drop_remainder,
+            batch_size=min(as_integer(batch_size, "batch_size"), len(self)),
+            shuffle=as_boolean(shuffle, "shuffle"),
+            seed=seed,
+            first_epoch=_as_int64(first_epoch, "first_epoch"),
+            with_ids=as_boolean(with_ids, "with_ids"),
+            drop_remainder=as_boolean(drop_remainder, "drop_remainder"),
         )
-        return pipeline.dataset(self, self._tensors, options)
+        shape = self.features.shape
+        padding = checked_padding(padding, self.kind, shape)
+        transforms = [normalisation(self.mean, self.std, scale_of(self.features))]
+        if as_boolean(augment, "augment"):
+            transforms.insert(0, augmentation(self.kind, shape, padding, seed))
+        return pipeline.dataset(self._tensors, transforms, options)
 
     @functools.cached_property
     def _tensors(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -265,3 +288,10 @@ class Samples:
             labels=self.labels[chosen],
             ids=self.ids[chosen],
         )
+
+
+def _as_int64(value: Any, name: str) -> int:
+    number = as_integer(value, name, 0)
+    if number >= 2**63:
+        raise ValueError(f"`{name}` must be below 2**63. Received: {name}={value!r}.")
+    return number

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_ats.checks import as_integer
+from keras_ats.checks import as_integer, as_number
 from keras_ats.data.arrays import Array
 
 
@@ -24,8 +24,9 @@ def balanced(labels: Array, class_names: tuple[str, ...], size: int, seed: int) 
 
 def proportional(labels: Array, class_names: tuple[str, ...], fraction: float, seed: int) -> Array:
     """Marks a fraction of the samples, of each class its share, rounded up or down."""
-    total = round(fraction * len(labels))
-    if not 0 < fraction < 1 or not total:
+    fraction = as_number(fraction, "fraction", "a number above 0 and below 1, such as 0.1")
+    total = round(fraction * len(labels)) if 0 < fraction < 1 else 0
+    if not total:
         raise ValueError(
             "`fraction` must be above 0 and below 1, and large enough for one sample. Received: "
             f"fraction={fraction!r} of {len(labels)} samples."

@@ -1,7 +1,8 @@
 """Mean and standard deviation of each channel, computed or as published."""
 
+import numbers
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -68,24 +69,35 @@ def chosen_statistics(choice: Statistics, features: Array, name: str) -> tuple[C
     Raises:
         ValueError: If the choice is unknown, or does not fit the data.
     """
-    if choice == "computed":
+    if isinstance(choice, str) and choice == "computed":
         return channel_statistics(features)
-    if choice == "imagenet":
-        mean, deviation = IMAGENET
-    elif choice == "published" and name in PUBLISHED:
-        mean, deviation = PUBLISHED[name]
-    elif isinstance(choice, tuple) and len(choice) == 2:
-        mean, deviation = (tuple(float(number) for number in part) for part in choice)
-    else:
+    known = {"imagenet": IMAGENET, "published": PUBLISHED.get(name)}
+    pair = known.get(choice) if isinstance(choice, str) else choice
+    if isinstance(pair, tuple) and len(pair) == 2:
+        return checked_statistics(*pair, features.shape[-1])
+    raise ValueError(
+        "`statistics` must be 'computed', 'imagenet', 'published' (known for "
+        f"{sorted(PUBLISHED)}) or a tuple (mean, std). Received: statistics={choice!r} for "
+        f"'{name}'."
+    )
+
+
+def checked_statistics(mean: Any, std: Any, channels: int) -> tuple[Channels, Channels]:
+    """Returns both as floats, or raises if they are not one fitting number per channel."""
+    if not (_is_one_each(mean, channels) and _is_one_each(std, channels) and min(std) > 0):
         raise ValueError(
-            "`statistics` must be 'computed', 'imagenet', 'published' (known for "
-            f"{sorted(PUBLISHED)}) or a tuple (mean, std). Received: statistics={choice!r} for "
-            f"'{name}'."
+            f"Mean and std need {channels} number(s) each, one per channel and finite; std must be "
+            f"above 0. Received: mean={mean!r}, std={std!r}. `statistics='computed'`, the default "
+            "of `load` and `Samples.from_arrays`, fits any data."
         )
-    channels = features.shape[-1]
-    if not len(mean) == len(deviation) == channels or min(deviation) <= 0:
-        raise ValueError(
-            f"Mean and std need {channels} number(s) each, one per channel, and std must be above "
-            f"0. Received: mean={mean}, std={deviation}. `statistics='computed'` fits any data."
-        )
-    return mean, deviation
+    return tuple(map(float, mean)), tuple(map(float, std))
+
+
+def _is_one_each(values: Any, channels: int) -> bool:
+    is_list = isinstance(values, Sequence | np.ndarray) and getattr(values, "ndim", 1) == 1
+    return is_list and len(values) == channels and all(map(_is_finite_number, values))
+
+
+def _is_finite_number(value: Any) -> bool:
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return is_number and bool(np.isfinite(float(value)))

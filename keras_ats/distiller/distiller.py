@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_ats import checks
-from keras_ats._keras import additional_losses, in_symbolic_scope
+from keras_ats._keras import ModelWithSafeState, additional_losses, in_symbolic_scope
 from keras_ats.distiller.labels import check_labels_given, check_labels_in_memory
 from keras_ats.distiller.objective import Objective, track
 from keras_ats.distiller.pair import Pair
@@ -19,7 +19,7 @@ from keras_ats.types import Config, Nested, Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_ats")
-class Distiller(keras.Model):
+class Distiller(ModelWithSafeState):
     r"""Trains a student on labels and on a teacher, through the ordinary `fit`.
 
     An existing script changes in two places: the student is wrapped together with a teacher, and
@@ -159,6 +159,10 @@ class Distiller(keras.Model):
         """Weight of the distillation loss, a variable that callbacks may `assign`."""
         return self._compiled.kd_weight
 
+    @kd_weight.setter
+    def kd_weight(self, value: float) -> None:
+        self._compiled.kd_weight = value
+
     @property
     def student_weight(self) -> Tensor:
         """Present weight of the supervised loss."""
@@ -168,6 +172,20 @@ class Distiller(keras.Model):
     def student_weight_follows(self) -> bool:
         """Whether the supervised loss weighs what `kd_weight` leaves of 1."""
         return self._compiled.given_student_weight is None
+
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the student's outputs, by which Keras finds losses and metrics."""
+        return self._pair.view.output_names
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Sets an attribute; teacher and student stay those that the distiller was made with."""
+        if name in ("teacher", "student") and getattr(self, "_pair", None) is not None:
+            raise AttributeError(
+                f"The {name} of a distiller cannot be exchanged. Received: {value!r}. Make a new "
+                "one: Distiller(teacher, student)."
+            )
+        super().__setattr__(name, value)
 
     def build(self, input_shape: Any) -> None:
         """Builds a Sequential student that waited for its input shape; called by Keras."""
@@ -240,10 +258,20 @@ class Distiller(keras.Model):
         self._check_labels(y)
         return super().train_on_batch(x, y, *args, **kwargs)
 
-    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
-        """Evaluates the student; arguments and return value are those of `keras.Model.evaluate`."""
+    def evaluate(self, *args: Any, return_dict: bool = False, **kwargs: Any) -> Any:
+        """Evaluates the student; arguments and return value are those of `keras.Model.evaluate`.
+
+        Without `return_dict` and without the teacher there are as many values as the student's own
+        `evaluate` gives.
+        """
         with during(self, "evaluation"):
-            return super().evaluate(*args, **kwargs)
+            logs = super().evaluate(*args, return_dict=True, **kwargs)
+        if return_dict:
+            return logs
+        if not self.evaluate_teacher:
+            # It is the loss but for regularisers.
+            logs.pop("student_loss", None)
+        return self._flatten_metrics_in_order(logs)
 
     def test_on_batch(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluates one batch; arguments and return value are those of `keras.Model`."""
@@ -306,10 +334,24 @@ class Distiller(keras.Model):
         with during(self, "weights file"):
             super().load_weights(*args, **kwargs)
 
+    def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """Saves student, teacher, objective and optimizer into a `.keras` file."""
+        if str(filepath).endswith((".h5", ".hdf5")):
+            raise ValueError(
+                "A distiller cannot be saved in the old HDF5 format, which holds no teacher. "
+                f"Received: {str(filepath)!r}. Save it as '.keras', or the student alone: "
+                "distiller.student.save(...)."
+            )
+        super().save(filepath, *args, **kwargs)
+
+    def export(self, *args: Any, **kwargs: Any) -> None:
+        """Exports the student, whose predictions are the distiller's."""
+        self.student.export(*args, **kwargs)
+
     def save_own_variables(self, store: Any) -> None:
         """Writes the objective's variables and the student's random seeds; called by Keras."""
         if self._objective is not None:
-            for name, variable in self._objective.named_variables.items():
+            for name, variable in self._objective.saved_variables.items():
                 store[name] = variable
         # Keras saves no seeds: a run with dropout would go on with other random numbers.
         for index, seed in enumerate(self._pair.student_seeds):
@@ -318,8 +360,9 @@ class Distiller(keras.Model):
     def load_own_variables(self, store: Any) -> None:
         """Reads what `save_own_variables` wrote; called by Keras."""
         if self._objective is not None:
-            for name, variable in self._objective.named_variables.items():
-                variable.assign(store[name])
+            saved = {name: store[name] for name in store.keys() if not name.startswith("seed_")}
+            # `load_model` has compiled from the file itself; weights may be of another objective.
+            self._objective.load_variables(saved, warn=is_during(self, "weights file"))
         for index, seed in enumerate(self._pair.student_seeds):
             seed.assign(store[f"seed_{index}"])
 

@@ -1,11 +1,13 @@
 """What is minimised: the losses, their weights, and what is logged of them."""
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_ats import checks
 from keras_ats._keras import unscale_loss_for_distribution
@@ -127,17 +129,62 @@ class Objective(Configurable):
 
     def get_compile_config(self) -> Config:
         """Returns the arguments that make this objective again, with the present weights."""
-        shares = {key: serialize(term.share) for key, term in self._terms_by_key.items()}
         weights: Any = serialize(self.kd_weight)
-        if isinstance(self.kd_loss, dict):
-            weights = shares
-        elif isinstance(self.kd_loss, list):
-            weights = list(shares.values())
+        if isinstance(self.kd_loss, dict | list):
+            shares = {key: serialize(term.share) for key, term in self._terms_by_key.items()}
+            # A weight of 0, as in the first epoch of a warm-up, would not tell the shares.
+            factor = (weights or 1.0) / math.fsum(shares.values())
+            shares = {key: factor * share for key, share in shares.items()}
+            weights = shares if isinstance(self.kd_loss, dict) else list(shares.values())
         return {
             "kd_loss": serialize(self.kd_loss),
             "kd_weight": weights,
             "student_weight": serialize(self.given_student_weight),
         }
+
+    @property
+    def saved_variables(self) -> dict[str, keras.Variable]:
+        """All variables by the names they have in files, in which the classes of losses stand."""
+        names = {"kd_weight": self.kd_weight}
+        if self.given_student_weight is not None:
+            names["student_weight"] = self.given_student_weight
+        for key, term in self._terms_by_key.items():
+            prefix = f"{key}.{type(term.loss).__name__}"
+            names[f"{prefix}.share"] = term.share
+            for path, variable in term.loss.named_variables.items():
+                names[f"{prefix}.{path}"] = variable
+        return names
+
+    def load_variables(self, saved: Mapping[str, Any], warn: bool) -> None:
+        """Takes over what a file says of the objective's variables.
+
+        Args:
+            saved: Values by the names of `saved_variables`.
+            warn: Whether to say so where the file's values replace other ones.
+
+        Raises:
+            ValueError: If the file is of an objective with other variables.
+        """
+        own = self.saved_variables
+        if set(saved) != set(own):
+            missing, strange = sorted(set(own) - set(saved)), sorted(set(saved) - set(own))
+            raise ValueError(
+                "The file was saved with another `kd_loss`. Only in the file: "
+                f"{strange}. Only here: {missing}. Compile with the losses that it was saved with, "
+                "or load the student alone: distiller.student.load_weights(...)."
+            )
+        changed = []
+        for name, variable in own.items():
+            before, after = keras.ops.convert_to_numpy(variable), np.asarray(saved[name])
+            if not variable.trainable and not np.allclose(before, after, rtol=1e-6):
+                changed.append(f"{name}: {after:g} instead of {before:g}")
+            variable.assign(after)
+        if warn and changed:
+            warnings.warn(
+                f"The file's values win over those given to `compile`: {'; '.join(changed)}. That "
+                "is right if a schedule has changed them; else assign yours after loading.",
+                stacklevel=2,
+            )
 
     @property
     def _terms_by_key(self) -> dict[Any, Term]:

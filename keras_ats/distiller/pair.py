@@ -8,6 +8,7 @@ from keras_ats.record import Lesson, Needs, Outputs
 from keras_ats.teachers.live import LiveTeacher, as_teacher
 from keras_ats.teachers.teacher import Teacher
 from keras_ats.types import Nested
+from keras_ats.views.keras_model import as_keras_model
 from keras_ats.views.view import View
 
 
@@ -62,7 +63,20 @@ class Pair:
 
     def view_student(self) -> None:
         """Finds the student's logits, once it has its shapes."""
+        self.check_variables()
         self._view = View(self.student, self.student_from_logits, "student")
+
+    def check_variables(self) -> None:
+        """Raises if a training step of the student would change the teacher."""
+        of_teacher = {id(variable) for variable in self.teacher.variables}
+        shared = [one for one in self.student.trainable_variables if id(one) in of_teacher]
+        if shared:
+            raise ValueError(
+                "Teacher and student share variables that training would change, in the teacher "
+                f"too. Received: {[variable.path for variable in shared]}. Give the student layers "
+                "of its own (keras.models.clone_model, then set_weights), or freeze the shared "
+                "ones: layer.trainable = False."
+            )
 
     def build_student(self, input_shape: Any) -> None:
         """Builds a Sequential student that waited for its input shape."""
@@ -72,6 +86,7 @@ class Pair:
 
     def prepare(self, needs: Needs) -> None:
         """Reads the inner layers that losses need too, from now on."""
+        self.check_variables()
         self.teacher.prepare(needs)
         self._view = self.view.with_features(needs.student_features)
 
@@ -94,11 +109,7 @@ class Pair:
 
 
 def _check_student(teacher: Any, student: Any) -> None:
-    if not isinstance(student, keras.Model):
-        raise TypeError(
-            f"`student` must be a keras.Model. Received: {student!r} of type "
-            f"{type(student).__name__}. Expected: Distiller(teacher, student)."
-        )
+    as_keras_model(student, "`student`", "Distiller(teacher, student)")
     if teacher is student:
         raise ValueError(
             "Teacher and student are the same model, which would teach itself what it knows. "

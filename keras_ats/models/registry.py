@@ -1,21 +1,20 @@
 """Networks by the names that papers give them."""
 
 import difflib
-import functools
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
 
-from keras_ats.models.mobilenets_v2 import mobilenet_v2
-from keras_ats.models.resnets import resnet
-from keras_ats.models.resnexts import resnext
-from keras_ats.models.shufflenets_v1 import shufflenet_v1
-from keras_ats.models.shufflenets_v2 import shufflenet_v2
-from keras_ats.models.vggs import vgg
-from keras_ats.models.wide_resnets import wide_resnet
+from keras_ats.models.builders.mobilenets_v2 import mobilenet_v2
+from keras_ats.models.builders.resnets import resnet
+from keras_ats.models.builders.resnexts import resnext
+from keras_ats.models.builders.shufflenets_v1 import shufflenet_v1
+from keras_ats.models.builders.shufflenets_v2 import shufflenet_v2
+from keras_ats.models.builders.vggs import vgg
+from keras_ats.models.builders.wide_resnets import wide_resnet
 
 FOUR_TIMES = (32, 64, 128, 256)
 """Widths of the "x4" ResNets."""
@@ -29,11 +28,20 @@ class _Family:
         pattern: Of the whole name. Its groups are the numbers, named as the builder's arguments.
         build: Builder of the network.
         names: The members that papers use.
+        fixed: Arguments that the names stand for beside their numbers.
     """
 
     pattern: str
     build: Callable[..., keras.Model]
     names: tuple[str, ...]
+    fixed: dict[str, Any] = field(default_factory=dict)
+
+    def said(self, name: str) -> dict[str, Any] | None:
+        """The arguments that `name` stands for, None if it is of another family."""
+        match = re.fullmatch(self.pattern, name, re.ASCII)
+        if match is None:
+            return None
+        return {key: int(digits) for key, digits in match.groupdict().items()} | self.fixed
 
 
 _FAMILIES = (
@@ -44,8 +52,9 @@ _FAMILIES = (
     ),
     _Family(
         r"resnet(?P<depth>\d+)x4",
-        functools.partial(resnet, widths=FOUR_TIMES),
+        resnet,
         ("resnet8x4", "resnet32x4"),
+        {"widths": FOUR_TIMES},
     ),
     _Family(
         r"wrn_(?P<depth>\d+)_(?P<widen_factor>\d+)",
@@ -121,12 +130,24 @@ def get(name: str, /, num_classes: int, **options: Any) -> keras.Model:
             f"{type(name).__name__}."
         )
     for family in _FAMILIES:
-        if match := re.fullmatch(family.pattern, name, re.ASCII):
-            numbers = {argument: int(digits) for argument, digits in match.groupdict().items()}
-            return family.build(num_classes=num_classes, **numbers, **{"name": name, **options})
+        said = family.said(name)
+        if said is not None:
+            _check_options(options, said, name)
+            return family.build(num_classes=num_classes, **said, **{"name": name, **options})
     close = difflib.get_close_matches(name.lower().replace("-", "_"), names())
     hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
     raise ValueError(
         f"No network is named {name!r}.{hint} Expected one of {names()}, or one of their relatives "
         "with other numbers, such as 'wrn_28_10'."
     )
+
+
+def _check_options(options: dict[str, Any], said: dict[str, Any], name: str) -> None:
+    """Raises if an option says anew what the name says."""
+    for argument in said:
+        if argument in options:
+            raise TypeError(
+                f"The name '{name}' says that {argument}={said[argument]}. Received: "
+                f"{argument}={options[argument]!r} beside it. Take another name, or call the "
+                "builder of the family, such as `keras_ats.models.resnet`."
+            )

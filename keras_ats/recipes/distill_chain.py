@@ -51,6 +51,12 @@ def distill_chain(models: Sequence[keras.Model], train: Train) -> keras.Model:
             "A chain needs a teacher and at least one student. Received: "
             f"{len(models)} model(s). Example: distill_chain([large, medium, small], train)."
         )
+    if len({id(model) for model in models}) < len(models):
+        raise ValueError(
+            "The models of a chain must differ, or a later link would change an earlier model. "
+            f"Received: {[model.name for model in models]}, one of them twice. Use a copy: "
+            "keras.models.clone_model, then set_weights."
+        )
     for teacher, student in pairwise(models):
         train(Distiller(teacher, student))
     return models[-1]

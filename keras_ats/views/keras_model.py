@@ -30,16 +30,16 @@ def as_keras_model(value: Any, name: str, expected: str) -> keras.Model:
     """
     if isinstance(value, keras.Model):
         return value
-    modules = [base.__module__ for base in type(value).__mro__]
-    origin = next(
-        (
-            f" This is a model of {advice}."
-            for package, advice in _FOREIGN.items()
-            if any(module == package or module.startswith(f"{package}.") for module in modules)
-        ),
-        "",
-    )
     raise TypeError(
         f"{name} must be a keras.Model. Received: {value!r} of type {type(value).__name__}."
-        f"{origin} Expected: {expected}."
+        f"{origin_of(value)} Expected: {expected}."
     )
+
+
+def origin_of(value: Any) -> str:
+    """A sentence on where a model of another library comes from; empty for anything else."""
+    modules = [base.__module__ for base in type(value).__mro__]
+    for package, advice in _FOREIGN.items():
+        if any(module == package or module.startswith(f"{package}.") for module in modules):
+            return f" This is a model of {advice}."
+    return ""

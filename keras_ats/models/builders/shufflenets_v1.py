@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from keras_ats.models._network import Network, average_pool, channel_shuffle
+from keras_ats.models.builders._network import Network, average_pool, channel_shuffle
 
 GROUPS = 3
 STEM_WIDTH = 24

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
-from keras_ats.models._checks import blocks_per_stage, channel_counts
-from keras_ats.models._network import Network
+from keras_ats.models.builders._network import Network
+from keras_ats.models.builders._sizes import blocks_per_stage, channel_counts
 
 
 def resnet(

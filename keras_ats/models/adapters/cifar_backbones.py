@@ -4,8 +4,8 @@ import keras
 from keras import layers
 
 from keras_ats.checks import as_integer
-from keras_ats.models._backbones import check_backbone, data_format
-from keras_ats.models._stem import Stem, find_stem
+from keras_ats.models.adapters._backbones import check_backbone, data_format
+from keras_ats.models.adapters._stem import Stem, find_stem
 
 
 def cifar_backbone(
@@ -84,7 +84,8 @@ def cifar_backbone(
         x = layer(x)
     x = _new_stem(x, stem, channels_first)
     outputs = _trunk(backbone, stem, x)(x)
-    return keras.Model(inputs, outputs, name=name or f"{backbone.name}_cifar")
+    name = f"{backbone.name}_cifar" if name is None else name
+    return keras.Model(inputs, outputs, name=name)
 
 
 def _image(size: int, channels: int, channels_first: bool) -> tuple[int, int, int]:

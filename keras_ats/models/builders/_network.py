@@ -10,7 +10,8 @@ import keras
 from keras import initializers, layers
 
 from keras_ats.checks import as_integer
-from keras_ats.models._checks import image_shape, number_within
+from keras_ats.models._checks import number_within
+from keras_ats.models.builders._sizes import image_shape
 
 DATA_FORMAT = "channels_last"
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from keras_ats.data.image_folders import check_folders, find_root, read_folder
-from keras_ats.data.published import Published, Request
+from keras_ats.data.readers.image_folders import check_folders, find_root, read_folder
+from keras_ats.data.readers.published import Published, Request
 
 SIZE = 64
 

@@ -6,8 +6,8 @@ import keras
 from keras import layers
 
 from keras_ats.checks import as_integer
-from keras_ats.models._backbones import check_backbone, data_format
 from keras_ats.models._checks import number_within
+from keras_ats.models.adapters._backbones import check_backbone, data_format
 
 # Logits keep their precision where the backbone computes in float16 or bfloat16.
 _HEAD_DTYPE = "float32"
@@ -64,8 +64,9 @@ def classifier(
     features = _pooled(backbone(inputs), backbone)
     if dropout:
         features = layers.Dropout(dropout, dtype=_HEAD_DTYPE, name="dropout")(features)
+    name = f"{backbone.name}_classifier" if name is None else name
     logits = layers.Dense(num_classes, dtype=_HEAD_DTYPE, name="logits")(features)
-    return keras.Model(inputs, logits, name=name or f"{backbone.name}_classifier")
+    return keras.Model(inputs, logits, name=name)
 
 
 def _input_like(tensor: keras.KerasTensor) -> keras.KerasTensor:

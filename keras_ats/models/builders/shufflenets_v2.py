@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
-from keras_ats.models._checks import channel_counts
-from keras_ats.models._network import Network, channel_shuffle
+from keras_ats.models.builders._network import Network, channel_shuffle
+from keras_ats.models.builders._sizes import channel_counts
 
 
 def shufflenet_v2(

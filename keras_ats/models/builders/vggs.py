@@ -3,7 +3,8 @@
 import keras
 from keras import initializers
 
-from keras_ats.models._network import Network, max_pool
+from keras_ats.checks import as_integer
+from keras_ats.models.builders._network import Network, max_pool
 
 CONVOLUTIONS = {
     8: (1, 1, 1, 1, 1),
@@ -54,7 +55,7 @@ def vgg(
     Recognition", ICLR 2015, arXiv 1409.1556; Tian et al., "Contrastive Representation
     Distillation", ICLR 2020, for the form.
     """
-    if depth not in CONVOLUTIONS:
+    if as_integer(depth, "depth") not in CONVOLUTIONS:
         raise ValueError(
             f"The depth of a VGG is one of {list(CONVOLUTIONS)}. Received: depth={depth!r}."
         )

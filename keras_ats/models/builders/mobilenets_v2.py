@@ -5,7 +5,7 @@ from keras import initializers, layers
 
 from keras_ats.checks import as_integer
 from keras_ats.models._checks import number_within
-from keras_ats.models._network import Network
+from keras_ats.models.builders._network import Network
 
 LEAST_WIDTH = 1 / 16
 """Below it, a layer of 16 channels would have none."""

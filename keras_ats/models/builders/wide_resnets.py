@@ -4,8 +4,9 @@ import keras
 from keras import layers
 
 from keras_ats.checks import as_integer
-from keras_ats.models._checks import blocks_per_stage, number_within
-from keras_ats.models._network import Network
+from keras_ats.models._checks import number_within
+from keras_ats.models.builders._network import Network
+from keras_ats.models.builders._sizes import blocks_per_stage
 
 
 def wide_resnet(

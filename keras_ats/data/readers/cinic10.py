@@ -1,7 +1,7 @@
 """CINIC-10: CIFAR-10 and as many ImageNet images, in folders (Darlow et al., 2018)."""
 
-from keras_ats.data.image_folders import check_folders, find_root, read_folder
-from keras_ats.data.published import Published, Request
+from keras_ats.data.readers.image_folders import check_folders, find_root, read_folder
+from keras_ats.data.readers.published import Published, Request
 
 SIZE = 32
 CLASS_NAMES = (

@@ -4,7 +4,9 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from keras_ats.data.published import Published, Reader, Request, Split, square
+from keras_ats.data.readers.batch_reader import BatchReader
+from keras_ats.data.readers.published import Published, Request, Split
+from keras_ats.data.readers.squares import square
 from keras_ats.data.spectrograms import log_mel
 from keras_ats.data.tensorflow_modules import import_tensorflow, import_tensorflow_datasets
 from keras_ats.types import Tensor
@@ -92,7 +94,7 @@ def _read_split(builder: Any, request: Request, split: str, form: _Form) -> Spli
     batches: Any = dataset.batch(_BATCH).prefetch(2).as_numpy_iterator()
     count = builder.info.splits[split].num_examples
     shape = (request.size, request.size, form.channels)
-    reader = Reader(count, shape, form.dtype, request.verbose)
+    reader = BatchReader(count, shape, form.dtype, request.verbose)
     try:
         return reader.read(batches)
     except (tf.errors.OpError, ValueError) as error:

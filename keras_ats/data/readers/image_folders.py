@@ -6,7 +6,9 @@ from typing import Any
 
 import keras
 
-from keras_ats.data.published import Reader, Request, Split, square
+from keras_ats.data.readers.batch_reader import BatchReader
+from keras_ats.data.readers.published import Request, Split
+from keras_ats.data.readers.squares import square
 from keras_ats.data.tensorflow_modules import import_tensorflow
 
 _BATCH = 256
@@ -75,7 +77,7 @@ def read_folder(
     dataset = dataset.map(convert, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     batches: Any = dataset.batch(_BATCH).prefetch(2).as_numpy_iterator()
     shape = (request.size, request.size, 3)
-    reader = Reader(len(paths), shape, "uint8", request.verbose)
+    reader = BatchReader(len(paths), shape, "uint8", request.verbose)
     try:
         return reader.read(batches)
     except tf.errors.OpError as error:

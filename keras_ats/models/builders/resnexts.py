@@ -4,8 +4,8 @@ import keras
 from keras import layers
 
 from keras_ats.checks import as_integer
-from keras_ats.models._checks import blocks_per_stage
-from keras_ats.models._network import Network
+from keras_ats.models.builders._network import Network
+from keras_ats.models.builders._sizes import blocks_per_stage
 
 
 def resnext(

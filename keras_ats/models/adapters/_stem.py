@@ -5,15 +5,12 @@ sections, between the tensors that every path through the graph passes. The firs
 branches and weights is the first block (residual, dense, cross stage).
 """
 
-from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 from keras import layers
 
-from keras_ats._keras import all_layers, producer
+from keras_ats.models.adapters._sections import Section, sections_of
 
 PROBE_SIZE = 256
 """Pixels of an image, where a network takes any; large enough for every halving to show."""
@@ -43,32 +40,6 @@ class Stem:
     is_normalized: bool
 
 
-@dataclass(frozen=True)
-class _Section:
-    """Operations between two tensors that every path passes, and the second of these."""
-
-    operations: list[Any]
-    end: keras.KerasTensor
-
-    @property
-    def layers(self) -> list[keras.layers.Layer]:
-        own = [operation for operation in self.operations if isinstance(operation, layers.Layer)]
-        return [layer for operation in own for layer in all_layers(operation)]
-
-    @property
-    def has_weights(self) -> bool:
-        return any(layer.weights for layer in self.layers)
-
-    @property
-    def is_block(self) -> bool:
-        # A layer made of layers, other than a chain of them, has its branches inside.
-        is_composite = len(self.layers) > 1 and not self.is_one_of((keras.Sequential,))
-        return self.has_weights and (len(self.operations) > 1 or is_composite)
-
-    def is_one_of(self, types: tuple[type, ...]) -> bool:
-        return len(self.operations) == 1 and isinstance(self.operations[0], types)
-
-
 def find_stem(backbone: keras.Model, channels_first: bool) -> Stem:
     """Finds the stem of `backbone`, a model from one image to one feature map.
 
@@ -83,7 +54,7 @@ def find_stem(backbone: keras.Model, channels_first: bool) -> Stem:
         ValueError: If there is no block, or nothing before it that shrinks the image.
     """
     before_block = []
-    for section in _sections(backbone):
+    for section in sections_of(backbone):
         if section.is_block:
             break
         before_block.append(section)
@@ -112,41 +83,7 @@ def find_stem(backbone: keras.Model, channels_first: bool) -> Stem:
     )
 
 
-def _sections(backbone: keras.Model) -> Iterator[_Section]:
-    """Splits the graph where a single tensor is still waited for."""
-    nodes = _nodes_in_order(backbone.outputs[0])
-    uses = Counter(id(tensor) for node in nodes for tensor in node.input_tensors)
-    waiting: dict[int, keras.KerasTensor] = {}
-    operations = []
-    for node in nodes:
-        operations.append(node.operation)
-        for tensor in node.input_tensors:
-            uses[id(tensor)] -= 1
-            if not uses[id(tensor)]:
-                del waiting[id(tensor)]
-        waiting.update({id(tensor): tensor for tensor in node.outputs if uses[id(tensor)]})
-        # Nothing is waited for after the last.
-        if len(waiting) <= 1:
-            yield _Section(operations, next(iter(waiting.values()), backbone.outputs[0]))
-            operations = []
-
-
-def _nodes_in_order(output: keras.KerasTensor) -> list[Any]:
-    """Returns what leads from the input to `output`, each call after those that it needs."""
-    ordered: dict[int, Any] = {}
-    pending = [producer(output)]
-    while pending:
-        node = pending[-1]
-        needed = (producer(tensor) for tensor in node.input_tensors)
-        missing = next((other for other in needed if id(other) not in ordered), None)
-        if missing is None:
-            ordered[id(pending.pop())] = node
-        else:
-            pending.append(missing)
-    return list(ordered.values())
-
-
-def _heights(backbone: keras.Model, sections: list[_Section], axis: int) -> list[int]:
+def _heights(backbone: keras.Model, sections: list[Section], axis: int) -> list[int]:
     """Returns the height of an image at the end of each section."""
     image = backbone.inputs[0]
     graph = keras.Model(image, [section.end for section in sections])
@@ -154,7 +91,7 @@ def _heights(backbone: keras.Model, sections: list[_Section], axis: int) -> list
     return [shape[axis] for shape in shapes]
 
 
-def _end_of_shrinking(sections: list[_Section], heights: list[int]) -> int:
+def _end_of_shrinking(sections: list[Section], heights: list[int]) -> int:
     """Returns how many sections there are up to the last that shrinks the image; 0 if none does."""
     count = 0
     for index in range(1, len(sections)):
@@ -167,7 +104,7 @@ def _end_of_shrinking(sections: list[_Section], heights: list[int]) -> int:
     return count
 
 
-def _preprocessing(sections: list[_Section]) -> list[keras.layers.Layer]:
+def _preprocessing(sections: list[Section]) -> list[keras.layers.Layer]:
     found = []
     # The first section is the input.
     for section in sections[1:]:

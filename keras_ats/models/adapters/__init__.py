@@ -1,0 +1,1 @@
+"""Adapters: backbones of other libraries made ready, with a head or another stem."""

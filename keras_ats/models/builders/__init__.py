@@ -1,0 +1,1 @@
+"""Builders: the CIFAR networks of the distillation literature, one family per file."""
