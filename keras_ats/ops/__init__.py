@@ -15,6 +15,7 @@ from keras_ats.ops.labels import label_distribution as label_distribution
 from keras_ats.ops.labels import label_indicator as label_indicator
 from keras_ats.ops.labels import top_class_indicator as top_class_indicator
 from keras_ats.ops.positions import weights_of_positions as weights_of_positions
+from keras_ats.ops.probabilities import bernoulli_logits as bernoulli_logits
 from keras_ats.ops.probabilities import (
     centered_log_probabilities as centered_log_probabilities,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "asymmetric_softmax",
     "asymmetric_temperature",
     "bernoulli_kl_divergence",
+    "bernoulli_logits",
     "centered_log_probabilities",
     "correct_wrong_log_softmax",
     "cross_entropy",
