@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_ats.checks import non_negative_number, one_of
 from keras_ats.ops.softmax import temperature_log_softmax
+from keras_ats.ops.standardize import centered_logits
 from keras_ats.types import Config, Nested, Tensor
 from keras_ats.views.logits_view import logits_view
 
@@ -86,7 +87,7 @@ class Ensemble(keras.Model):
             return ops.sum(weights * ops.stack(logits), axis=0)
         members = ops.stack([temperature_log_softmax(member) for member in logits])
         mixture = ops.logsumexp(members + ops.log(weights), axis=0)
-        return mixture - ops.mean(mixture, axis=-1, keepdims=True)
+        return centered_logits(mixture)
 
     def get_config(self) -> Config:
         """Returns the constructor's arguments."""
