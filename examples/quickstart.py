@@ -25,7 +25,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from keras_ats import Distiller, losses, ops
-from keras_ats.adjustments import Swap
+from keras_ats.adjustments import Standardize, Swap
 from keras_ats.teachers import LiveTeacher
 
 TEACHERS = {"small": (32,), "large": (256, 256, 256)}  # units of the hidden layers
@@ -253,7 +253,7 @@ def mean_and_error(values: np.ndarray) -> str:
 def draw_soft_targets(teacher: keras.Model, split: Split, lessons: list, path: Path) -> None:
     """Draws what a teacher teaches about three digits, and how far apart its wrong classes lie."""
     images, labels = split
-    logits = LiveTeacher(teacher)(images)
+    logits = LiveTeacher(teacher)(images).logits
     (one, _), (correct, wrong) = (lesson.temperatures for lesson in lessons)
     pairs = ((1.0, 1.0), (one, one), (correct, wrong))
     softened = [ops.asymmetric_softmax(logits, labels, *pair) for pair in pairs]

@@ -184,7 +184,7 @@ def loop_of_ones_own(process):
         for x, y, weight in zip(*[part.split(BATCH // PROCESSES) for part in mine], strict=True):
             logits = replica(x)
             of_labels = label_loss(y, logits, sample_weight=weight)
-            of_teacher = kd_loss(logits, teacher(x), y, sample_weight=weight)
+            of_teacher = kd_loss(logits, teacher(x).logits, labels=y, sample_weight=weight)
             loss = 0.7 * of_labels + 0.3 * of_teacher + sum(student.losses)
             optimizer.zero_grad()
             loss.backward()

@@ -7,6 +7,7 @@ from gradients import value_and_gradient
 from keras import layers
 
 from keras_ats import Distiller, losses
+from keras_ats.adjustments import Standardize
 
 SAMPLES, CLASSES, FEATURES = 6, 4, 3
 
@@ -35,7 +36,7 @@ def test_equals_the_formula(rng, classes, temperatures):
     student, teacher, labels = batch(rng, classes)
     correct, wrong, student_temperature = temperatures
     loss = losses.BernoulliKD(correct, wrong, student_temperature=student_temperature)
-    value, gradient = value_and_gradient(lambda z: loss(z, teacher, labels), student)
+    value, gradient = value_and_gradient(lambda z: loss(z, teacher, labels=labels), student)
     expected_value, expected_gradient = expected(student, teacher, labels, *temperatures)
     assert value == pytest.approx(expected_value, rel=1e-5)
     np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-4, atol=1e-6)
@@ -44,7 +45,7 @@ def test_equals_the_formula(rng, classes, temperatures):
 def test_labels_between_zero_and_one_count_in_part(rng):
     student, teacher, _ = batch(rng)
     labels = rng.random((SAMPLES, CLASSES)).astype("float32")
-    value = losses.BernoulliKD(4.0, 2.0)(student, teacher, labels)
+    value = losses.BernoulliKD(4.0, 2.0)(student, teacher, labels=labels)
     assert float(value) == pytest.approx(
         expected(student, teacher, labels, 4.0, 2.0, 1.0)[0], rel=1e-5
     )
@@ -58,7 +59,10 @@ def test_at_equal_temperatures_each_class_is_plain_kd_of_yes_and_no(rng):
     )
     loss = losses.BernoulliKD(3.0, 3.0, student_temperature=3.0, reduction="none")
     np.testing.assert_allclose(
-        loss(student, teacher, labels), np.asarray(per_class).sum(axis=-1), rtol=1e-4, atol=1e-5
+        loss(student, teacher, labels=labels),
+        np.asarray(per_class).sum(axis=-1),
+        rtol=1e-4,
+        atol=1e-5,
     )
 
 
@@ -66,14 +70,14 @@ def test_labels_of_a_single_unit_need_no_class_axis(rng):
     student, teacher, labels = batch(rng, classes=1)
     loss = losses.BernoulliKD(reduction="none")
     np.testing.assert_array_equal(
-        loss(student, teacher, labels[:, 0]), loss(student, teacher, labels)
+        loss(student, teacher, labels=labels[:, 0]), loss(student, teacher, labels=labels)
     )
 
 
 def test_a_student_who_agrees_has_no_loss(rng):
     _, teacher, labels = batch(rng)
     loss = losses.BernoulliKD(2.0, 2.0, student_temperature=2.0)
-    value, gradient = value_and_gradient(lambda z: loss(z, teacher, labels), teacher)
+    value, gradient = value_and_gradient(lambda z: loss(z, teacher, labels=labels), teacher)
     assert value == 0
     np.testing.assert_allclose(gradient, 0, atol=1e-7)
 
@@ -84,7 +88,7 @@ def test_sure_answers_have_finite_values_and_gradients(rng, size, classes):
     student, teacher, labels = batch(rng, classes)
     student, teacher = size * np.sign(student), size * np.sign(teacher)
     loss = losses.BernoulliKD(1.0, 1.0)
-    value, gradient = value_and_gradient(lambda z: loss(z, teacher, labels), student)
+    value, gradient = value_and_gradient(lambda z: loss(z, teacher, labels=labels), student)
     # Where they disagree the loss is the size itself, and the slope is 1.
     disagree = student != teacher
     assert value == pytest.approx(size * disagree.sum() / SAMPLES, rel=1e-5)
@@ -96,25 +100,26 @@ def test_sure_answers_have_finite_values_and_gradients(rng, size, classes):
 def test_class_ids_are_refused(rng):
     student, teacher, _ = batch(rng)
     with pytest.raises(ValueError, match="a label for each class, 1 if it applies"):
-        losses.BernoulliKD()(student, teacher, np.zeros(SAMPLES, "int32"))
+        losses.BernoulliKD()(student, teacher, labels=np.zeros(SAMPLES, "int32"))
     with pytest.raises(ValueError, match="a label for each class"):
-        losses.BernoulliKD()(student, teacher, np.zeros((SAMPLES, 1), "int32"))
+        losses.BernoulliKD()(student, teacher, labels=np.zeros((SAMPLES, 1), "int32"))
 
 
 def test_a_single_unit_is_refused_where_it_means_nothing(rng):
     student, teacher, labels = batch(rng, classes=1)
-    for loss in (losses.TemperatureKD(), losses.BernoulliKD(standardize=True)):
+    for loss in (losses.TemperatureKD(), losses.LogitMSE(adjustment=Standardize())):
         with pytest.raises(ValueError, match="at least 2 classes"):
-            loss(student, teacher, labels)
+            loss(student, teacher, labels=labels)
     assert float(losses.LogitMSE()(student, student + 1.0)) == pytest.approx(1.0)
 
 
 def test_present_temperatures_survive_saving(rng):
-    loss, inputs = losses.BernoulliKD(reduction="sum", name="mine"), batch(rng)
+    loss = losses.BernoulliKD(reduction="sum", name="mine")
+    *logits, labels = batch(rng)
     loss.wrong_temperature.assign(3.0)
     copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
     assert copy.get_config() == loss.get_config()
-    np.testing.assert_array_equal(copy(*inputs), loss(*inputs))
+    np.testing.assert_array_equal(*(one(*logits, labels=labels) for one in (copy, loss)))
 
 
 @pytest.mark.parametrize("label_shape", [(SAMPLES,), (SAMPLES, 1), (SAMPLES, CLASSES)])

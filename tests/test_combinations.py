@@ -28,6 +28,11 @@ def samples(rng):
     return *models.features(rng, 8), models.sequential(6), models.sequential(4)
 
 
+def in_order(name, standardize):
+    rules = [adjustments.Standardize()] if standardize else []
+    return [*rules, *filter(None, [ADJUSTMENTS[name]()])] or None
+
+
 def pixels(rng):
     return *models.images(rng, 8), models.dense_conv(4), models.dense_conv(2)
 
@@ -48,8 +53,7 @@ def test_trains_saves_and_loads(rule, adjustment, standardize, data, rng, tmp_pa
     loss = SoftTargetKD(
         rule,
         student_temperature=1.0 if rule.per_class else None,
-        adjustment=ADJUSTMENTS[adjustment](),
-        standardize=standardize,
+        adjustment=in_order(adjustment, standardize),
     )
     distiller = keras_ats.Distiller(teacher, student)
     distiller.compile("sgd", kd_loss=loss, evaluate_teacher=True, run_eagerly=True)
@@ -81,9 +85,8 @@ def test_every_combination_is_a_different_loss(rng):
         loss = SoftTargetKD(
             part,
             student_temperature=1.0 if part.per_class else None,
-            adjustment=ADJUSTMENTS[adjustment](),
-            standardize=standardize,
+            adjustment=in_order(adjustment, standardize),
         )
-        value = keras.ops.convert_to_numpy(loss(student, teacher, labels))
+        value = keras.ops.convert_to_numpy(loss(student, teacher, labels=labels))
         values[rule, adjustment, standardize] = round(float(value), 6)
     assert len(set(values.values())) == len(values)

@@ -7,6 +7,7 @@ from gradients import value_and_gradient
 from keras import ops
 
 import keras_ats
+from keras_ats import Lesson, Outputs
 from keras_ats.losses import (
     AsymmetricTemperatureKD,
     DecoupledKD,
@@ -32,7 +33,7 @@ def test_decoupled_kd_with_its_natural_weight_is_kd(batch):
         reference.softmax(teacher / 4.0), labels[:, None], axis=-1
     )
     parts = [
-        numpy(DecoupledKD(4.0, *weights, reduction="none")(student, teacher, labels))
+        numpy(DecoupledKD(4.0, *weights, reduction="none")(student, teacher, labels=labels))
         for weights in ((1, 0), (0, 1))
     ]
     together = parts[0] + left_to_wrong[:, 0] * parts[1]
@@ -43,7 +44,9 @@ def test_decoupled_kd_with_its_natural_weight_is_kd(batch):
 def test_transformed_teacher_is_ats_at_equal_temperatures_up_to_the_entropy(batch):
     student, teacher, labels = batch
     ttm = numpy(TransformedTeacherKD(3.0, reduction="none")(student, teacher))
-    ats = numpy(AsymmetricTemperatureKD(3.0, 3.0, reduction="none")(student, teacher, labels))
+    ats = numpy(
+        AsymmetricTemperatureKD(3.0, 3.0, reduction="none")(student, teacher, labels=labels)
+    )
     targets = reference.softmax(teacher / 3.0)
     entropy = -np.sum(targets * np.log(targets), axis=-1)
     np.testing.assert_allclose(ttm + entropy, ats, rtol=1e-5)
@@ -55,7 +58,7 @@ def test_ats_at_equal_temperatures_on_both_sides_is_kd_in_cross_entropy_form(bat
     cross_entropy = SoftTargetKD(3.0, divergence="cross_entropy")
     kl = TemperatureKD(3.0)
     results = {
-        name: value_and_gradient(lambda z, loss=loss: loss(z, teacher, labels), student)
+        name: value_and_gradient(lambda z, loss=loss: loss(z, teacher, labels=labels), student)
         for name, loss in (("ats", ats), ("cross-entropy", cross_entropy), ("kl", kl))
     }
     np.testing.assert_allclose(results["ats"][0], results["cross-entropy"][0], rtol=1e-6)
@@ -94,24 +97,30 @@ def test_smooth_listens_to_a_right_teacher_only():
     np.testing.assert_allclose(targets[1], [0.1, 0.1, 0.8], rtol=1e-5)
 
 
+def lesson(student, teacher, labels=None, mask=None):
+    """What a rule is shown of a batch."""
+    student, teacher = map(ops.convert_to_tensor, (student, teacher))
+    return Lesson(Outputs(student, mask=mask), Outputs(teacher), labels)
+
+
 def test_masked_samples_leave_the_mean_of_dynamic_temperatures(batch):
     student, teacher, _ = batch
     rule = keras_ats.temperatures.FocalWeighted(4.0, 1.0)
     mask = np.array([True, True, True, False, True, False])
-    masked = numpy(rule(*map(ops.convert_to_tensor, (teacher, student)), None, mask))
-    alone = numpy(rule(*map(ops.convert_to_tensor, (teacher[mask], student[mask])), None))
+    masked = numpy(rule(lesson(student, teacher, mask=mask)))
+    alone = numpy(rule(lesson(student[mask], teacher[mask])))
     np.testing.assert_allclose(masked[mask], alone, rtol=1e-6)
     np.testing.assert_allclose(alone.mean(), 4.0, rtol=1e-6)
 
 
 def test_a_product_scales_both_temperatures_of_ats_per_sample(batch):
-    student, teacher, labels = (ops.convert_to_tensor(part) for part in batch)
+    student, teacher, labels = batch
     asymmetric = keras_ats.temperatures.Asymmetric(4.0, 2.0)
     focal = keras_ats.temperatures.FocalWeighted(1.0, 0.5, minimum=0.1)
     product = keras_ats.temperatures.Product(asymmetric, focal)
-    arguments = (teacher, student, labels)
+    shown = lesson(student, teacher, labels)
     np.testing.assert_allclose(
-        numpy(product(*arguments)), numpy(asymmetric(*arguments)) * numpy(focal(*arguments))
+        numpy(product(shown)), numpy(asymmetric(shown)) * numpy(focal(shown))
     )
-    assert numpy(product(*arguments)).shape == (6, 7)
+    assert numpy(product(shown)).shape == (6, 7)
     assert len(product.variables) == 5

@@ -485,7 +485,7 @@ def test_evaluation_runs_without_a_teacher_that_could_run(rng):
     def fail(*args, **kwargs):
         raise Fails
 
-    distiller._live_teacher.view.model.call = fail
+    distiller._pair.teacher.view.model.call = fail
     distiller.evaluate(x, y, verbose=0)
     distiller.predict(x, verbose=0)
     with contextlib.suppress(Fails):

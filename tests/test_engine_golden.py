@@ -7,15 +7,15 @@ from gradients import value_and_gradient
 from keras import ops
 
 import keras_ats
-from keras_ats import losses, temperatures
-from keras_ats.adjustments import Smooth, Swap
+from keras_ats import Lesson, Outputs, losses, temperatures
+from keras_ats.adjustments import Smooth, Standardize, Swap
 
 
 def check(loss, case):
     """Value and student gradient of `loss` equal those stored with `case`."""
     assert_matches(
         *value_and_gradient(
-            lambda student: loss(student, case["teacher_logits"], case["labels"]),
+            lambda student: loss(student, case["teacher_logits"], labels=case["labels"]),
             case["student_logits"],
         ),
         case,
@@ -31,7 +31,7 @@ def test_transformed_teacher(case):
 
 @each_case("logit_std_kd")
 def test_standardised_logits(case):
-    check(losses.TemperatureKD(case.hyperparameters["T"], standardize=True), case)
+    check(losses.TemperatureKD(case.hyperparameters["T"], adjustment=Standardize()), case)
 
 
 @each_case("la_swap_rld")
@@ -70,7 +70,7 @@ def dynamic_rule(case):
 def test_dynamic_temperatures(case):
     teacher = ops.convert_to_tensor(case["teacher_used"].astype("float32"))
     student = ops.convert_to_tensor(case["student_logits"])
-    values = ops.convert_to_numpy(dynamic_rule(case)(teacher, student, None))
+    values = ops.convert_to_numpy(dynamic_rule(case)(Lesson(Outputs(student), Outputs(teacher))))
     np.testing.assert_allclose(values[:, 0], case["temperature"], rtol=1e-4)
 
 
@@ -89,7 +89,7 @@ def test_temperatures_that_went_negative_stop_at_the_minimum(case):
         "cwsm": temperatures.ConfidenceWeighted(temperature, bias),
     }
     for name, rule in rules.items():
-        values = ops.convert_to_numpy(rule(teacher, student, None))[:, 0]
+        values = ops.convert_to_numpy(rule(Lesson(Outputs(student), Outputs(teacher))))[:, 0]
         expected = np.maximum(case[f"temperature_{name}"], 1.0)
         np.testing.assert_allclose(values, expected, rtol=1e-3, atol=2e-3)
         loss = losses.DynamicTemperatureKD(rule)
@@ -115,7 +115,7 @@ def test_curriculum_temperature(case):
         )
 
     assert_matches(*value_and_gradient(objective, case["student_logits"]), case)
-    temperature = ops.convert_to_numpy(rule(None, None, None))
+    temperature = ops.convert_to_numpy(rule(None))
     np.testing.assert_allclose(temperature, case["temperature"], rtol=1e-5)
     gradient = raw_temperature_gradient(kd_loss, rule, case)
     np.testing.assert_allclose(

@@ -44,7 +44,7 @@ def test_objective_of_the_ats_authors(case):
 
     def objective(student):
         return (1 - kd_weight) * student_loss(case["labels"], student) + kd_weight * kd_loss(
-            student, case["teacher_logits"], case["labels"]
+            student, case["teacher_logits"], labels=case["labels"]
         )
 
     assert_matches(*value_and_gradient(objective, case["student_logits"]), case)

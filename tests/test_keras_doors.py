@@ -61,7 +61,7 @@ def test_producer_and_call_arguments():
 
 
 def test_operations_of_softmax_have_these_names():
-    # keras_ats/logits_view.py tells them by name and axis.
+    # keras_ats/views/endings.py tells them by name and axis.
     inputs = keras.Input((4,))
     for function, name in ((keras.ops.softmax, "Softmax"), (keras.ops.log_softmax, "LogSoftmax")):
         operation = _keras.producer(function(inputs, axis=-1)).operation
@@ -113,7 +113,7 @@ def test_unscale_loss_for_distribution():
     assert [float(value) for value in strategy.experimental_local_results(per_replica)] == [6, 6]
 
 
-# --- keras_ats/pair.py and keras_ats/distiller.py
+# --- keras_ats/distiller
 
 
 @pytest.mark.parametrize("step", ["train", "test"])

@@ -12,12 +12,13 @@ from loss_tester import (
     LossTester,
     assert_close,
     each_loss,
+    of_batch,
     random_batch,
     student_gradient,
 )
 
 import keras_ats
-from keras_ats.adjustments import Smooth, Swap
+from keras_ats.adjustments import Smooth, Standardize, Swap
 from keras_ats.losses import (
     DIST,
     AsymmetricTemperatureKD,
@@ -45,8 +46,8 @@ class Confident(Temperature):
     def __init__(self, strength=3.0):
         self.strength = self.add_variable(strength, "strength")
 
-    def __call__(self, teacher_logits, student_logits, labels, mask=None):
-        probabilities = keras_ats.ops.temperature_softmax(teacher_logits)
+    def __call__(self, lesson):
+        probabilities = keras_ats.ops.temperature_softmax(lesson.teacher.logits)
         return 1.0 + self.strength * keras.ops.max(probabilities, axis=-1, keepdims=True)
 
     def get_config(self):
@@ -130,7 +131,7 @@ CASES = [
         lambda **arguments: SoftTargetKD(Confident(), **arguments),
         confident_kd,
     ),
-    LossCase("temperature-standardized", partial(TemperatureKD, standardize=True)),
+    LossCase("temperature-standardized", partial(TemperatureKD, adjustment=Standardize())),
     LossCase("decoupled", DecoupledKD),
     LossCase("decoupled-adjusted", partial(DecoupledKD, adjustment=RaiseLabel())),
     LossCase("normalized", NormalizedKD),
@@ -197,8 +198,8 @@ class TestAsymmetricTemperatureKD:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             loss = AsymmetricTemperatureKD(2.0, 4.0)
-            loss(*random_batch())
-            loss(*random_batch())
+            of_batch(loss, random_batch())
+            of_batch(loss, random_batch())
         assert len(caught) == 1
         assert "`wrong_temperature`=4 is above `correct_temperature`=2" in str(caught[0].message)
 
@@ -218,20 +219,24 @@ class TestAsymmetricTemperatureKD:
         student, teacher, ids = random_batch()
         labels = (0.9 * np.eye(5)[ids] + 0.02).astype("float32")
         values, _ = reference.ats(student, teacher, labels, 4.0, 2.0)
-        assert_close(AsymmetricTemperatureKD(4.0, 2.0)(student, teacher, labels), values.mean())
+        assert_close(
+            AsymmetricTemperatureKD(4.0, 2.0)(student, teacher, labels=labels), values.mean()
+        )
 
     def test_soft_labels_of_padding_may_be_anything(self):
         student, teacher, ids = random_batch()
         labels = np.eye(5, dtype="float32")[ids]
-        expected = AsymmetricTemperatureKD()(student[:3], teacher[:3], labels[:3])
+        expected = AsymmetricTemperatureKD()(student[:3], teacher[:3], labels=labels[:3])
         labels[3] = np.nan
         mask = np.array([True, True, True, False])
-        assert_close(AsymmetricTemperatureKD()(student, teacher, labels, mask=mask), expected)
+        assert_close(
+            AsymmetricTemperatureKD()(student, teacher, labels=labels, mask=mask), expected
+        )
 
     def test_labels_that_do_not_fit_are_refused(self):
         student, teacher, _ = random_batch()
         with pytest.raises(ValueError, match=r"Labels of shape \(3,\) do not fit"):
-            AsymmetricTemperatureKD()(student, teacher, np.zeros(3, int))
+            AsymmetricTemperatureKD()(student, teacher, labels=np.zeros(3, int))
 
     def test_variables_bear_the_names_of_the_arguments(self):
         loss = AsymmetricTemperatureKD(5, 3, student_temperature=2)
@@ -288,22 +293,22 @@ class TestKDLoss:
     @pytest.mark.parametrize("shape", [(4,), (4, 1)])
     def test_one_mask_value_and_one_weight_per_sample(self, shape):
         batch, mask, weights = random_batch(), np.array([1, 0, 1, 1]), np.array([1, 1, 0.5, 2])
-        values = np.asarray(TemperatureKD(3.0, reduction="none")(*batch))
-        total = TemperatureKD(3.0, reduction="sum")(
-            *batch, weights.reshape(shape), mask.reshape(shape)
+        values = np.asarray(of_batch(TemperatureKD(3.0, reduction="none"), batch))
+        total = of_batch(
+            TemperatureKD(3.0, reduction="sum"), batch, weights.reshape(shape), mask.reshape(shape)
         )
         assert_close(total, np.sum(values * weights * mask))
 
     def test_a_mask_of_another_length_is_refused(self):
         with pytest.raises(ValueError, match="one value per position"):
-            TemperatureKD()(*random_batch(), mask=np.ones(3, bool))
+            of_batch(TemperatureKD(), random_batch(), mask=np.ones(3, bool))
 
     @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
     def test_a_subclass_gets_float32_logits_cleared_where_masked(self, dtype):
         class Recorded(KDLoss):
-            def call(self, student_logits, teacher_logits, labels, mask):
-                self.received = student_logits, teacher_logits
-                return student_logits[..., 0]
+            def call(self, lesson):
+                self.received = lesson.student.logits, lesson.teacher.logits
+                return lesson.student.logits[..., 0]
 
         loss, (student, teacher, _) = Recorded(), random_batch()
         mask = np.array([True, False, True, True])
@@ -314,7 +319,7 @@ class TestKDLoss:
 
     def test_a_subclass_without_call_says_so(self):
         with pytest.raises(NotImplementedError, match="KDLoss must implement `call`"):
-            KDLoss()(*random_batch())
+            of_batch(KDLoss(), random_batch())
 
 
 class TestLabelCrossentropy:
@@ -357,4 +362,6 @@ def test_class_ids_above_256_survive_bfloat16_models():
     student = keras.ops.zeros((1, 300), dtype="bfloat16")
     values, _ = reference.ats(np.zeros((1, 300)), teacher, [257], 4.0, 2.0)
     loss = AsymmetricTemperatureKD(4.0, 2.0)
-    assert_close(loss(student, keras.ops.cast(teacher, "bfloat16"), np.array([257])), values.mean())
+    assert_close(
+        loss(student, keras.ops.cast(teacher, "bfloat16"), labels=np.array([257])), values.mean()
+    )

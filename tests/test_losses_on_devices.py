@@ -1,5 +1,6 @@
 """A loss on a batch spread over devices is the loss on one device, or says that it is not."""
 
+import functools
 import json
 
 import conftest  # noqa: F401  # Sets up the devices, also in a process without pytest.
@@ -17,7 +18,7 @@ INDEPENDENT = {
     "asymmetric": lambda: losses.AsymmetricTemperatureKD(4, 2),
     "swapped": lambda: losses.TemperatureKD(3.0, adjustment=adjustments.Swap()),
     "smoothed": lambda: losses.TemperatureKD(3.0, adjustment=adjustments.Smooth()),
-    "standardised": lambda: losses.TemperatureKD(3.0, standardize=True),
+    "standardised": lambda: losses.TemperatureKD(3.0, adjustment=adjustments.Standardize()),
     # Their mean over the batch is taken over all devices.
     "focal": lambda: losses.DynamicTemperatureKD(temperatures.FocalWeighted(4.0, 2.0)),
     "confidence": lambda: losses.DynamicTemperatureKD(temperatures.ConfidenceWeighted(4.0, 0.5)),
@@ -28,7 +29,6 @@ INDEPENDENT = {
     "refined": losses.RefinedLogitKD,
     "logit_mse": losses.LogitMSE,
     "label_smoothing": losses.LabelSmoothing,
-    "combined": lambda: losses.CombinedKD(["temperature_kd", "logit_mse"]),
 }
 # Their docstrings say that they compare the samples of a replica with one another.
 BATCH_DEPENDENT = {"dist": losses.DIST, "relation": losses.RelationKD}
@@ -41,8 +41,12 @@ def make_batch():
     return student, teacher, rng.integers(0, CLASSES, 8), weights
 
 
+def of_batch(loss, student, teacher, labels, sample_weight):
+    return loss(student, teacher, labels=labels, sample_weight=sample_weight)
+
+
 def on_one_device(loss, batch):
-    return float(ops.convert_to_numpy(loss(*batch)))
+    return float(ops.convert_to_numpy(of_batch(loss, *batch)))
 
 
 def on_two_replicas(create, batch):
@@ -59,7 +63,7 @@ def on_two_replicas(create, batch):
         )
         for part in range(len(batch))
     ]
-    run = tf.function(lambda *arguments: strategy.run(loss, arguments))
+    run = tf.function(lambda *arguments: strategy.run(functools.partial(of_batch, loss), arguments))
     return float(strategy.reduce("SUM", run(*values), axis=None))
 
 
@@ -69,7 +73,11 @@ def on_four_devices(create, batch):
 
     mesh = jax.sharding.Mesh(np.array(jax.devices()[:4]), ("batch",))
     spread = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
-    return float(jax.jit(create())(*(jax.device_put(part, spread) for part in batch)))
+    return float(
+        jax.jit(functools.partial(of_batch, create()))(
+            *(jax.device_put(part, spread) for part in batch)
+        )
+    )
 
 
 def print_values_on_several_devices():

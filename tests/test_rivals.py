@@ -45,12 +45,14 @@ class TestLabels:
         student, teacher, ids = batch(rng, 4)
         soft = 0.4 * np.full((4, CLASSES), 1 / CLASSES) + 0.6 * np.eye(CLASSES)[ids]
         loss = ALL[name](reduction="none")
-        np.testing.assert_array_equal(loss(student, teacher, soft), loss(student, teacher, ids))
+        np.testing.assert_array_equal(
+            loss(student, teacher, labels=soft), loss(student, teacher, labels=ids)
+        )
 
     def test_decoupled_kd_shares_a_class_of_a_soft_row_between_both_parts(self, rng):
         student, teacher, _ = batch(rng, 4)
         soft = rng.dirichlet(np.ones(CLASSES), size=4).astype("float32")
-        values = losses.DecoupledKD(3.0, 2.0, 5.0, reduction="none")(student, teacher, soft)
+        values = losses.DecoupledKD(3.0, 2.0, 5.0, reduction="none")(student, teacher, labels=soft)
         p, q = reference.softmax(teacher, 3.0), reference.softmax(student, 3.0)
         right_p, right_q = (soft * p).sum(axis=-1), (soft * q).sum(axis=-1)
         wrong_p, wrong_q = (1 - soft) * p, (1 - soft) * q
@@ -64,21 +66,25 @@ class TestLabels:
     @each(WITH_ONE_LABEL)
     def test_an_ignored_label_is_finite_and_can_be_weighted_away(self, rng, make):
         student, teacher, ids = batch(rng, 4)
-        expected = make(reduction="sum")(student[1:], teacher[1:], ids[1:])
+        expected = make(reduction="sum")(student[1:], teacher[1:], labels=ids[1:])
         ids[0] = 255
         loss = make(reduction="sum")
-        values = make(reduction="none")(student, teacher, ids)
+        values = make(reduction="none")(student, teacher, labels=ids)
         assert np.all(np.abs(np.asarray(values)) < 1e4)
         weights = np.array([0.0, 1.0, 1.0, 1.0])
-        np.testing.assert_allclose(loss(student, teacher, ids, weights), expected, rtol=1e-5)
-        slopes = gradient(loss, student, teacher, ids, weights)
+        np.testing.assert_allclose(
+            loss(student, teacher, labels=ids, sample_weight=weights), expected, rtol=1e-5
+        )
+        slopes = gradient(loss, student, teacher, labels=ids, sample_weight=weights)
         np.testing.assert_array_equal(slopes[0], 0)
 
     def test_label_smoothing_does_not_look_at_the_teacher(self, rng):
         student, teacher, ids = batch(rng, 4)
         for spread in ("all", "wrong"):
             loss = losses.LabelSmoothing(spread=spread)
-            np.testing.assert_array_equal(loss(student, teacher, ids), loss(student, -teacher, ids))
+            np.testing.assert_array_equal(
+                loss(student, teacher, labels=ids), loss(student, -teacher, labels=ids)
+            )
 
 
 class TestConventions:
@@ -86,8 +92,10 @@ class TestConventions:
     def test_the_parts_of_decoupled_kd_make_up_plain_kd(self, rng, temperature):
         student, teacher, ids = batch(rng, 16)
         none = {"reduction": "none"}
-        correct_part = losses.DecoupledKD(temperature, 1.0, 0.0, **none)(student, teacher, ids)
-        wrong_part = losses.DecoupledKD(temperature, 0.0, 1.0, **none)(student, teacher, ids)
+        correct_part = losses.DecoupledKD(temperature, 1.0, 0.0, **none)(
+            student, teacher, labels=ids
+        )
+        wrong_part = losses.DecoupledKD(temperature, 0.0, 1.0, **none)(student, teacher, labels=ids)
         left = 1 - reference.softmax(teacher, temperature)[np.arange(16), ids]
         np.testing.assert_allclose(
             np.asarray(correct_part) + left * np.asarray(wrong_part),
@@ -99,14 +107,17 @@ class TestConventions:
     def test_unsmoothed_labels_give_the_cross_entropy(self, rng):
         student, teacher, ids = batch(rng, 4)
         np.testing.assert_allclose(
-            losses.LabelSmoothing(0.0)(student, teacher, ids),
+            losses.LabelSmoothing(0.0)(student, teacher, labels=ids),
             reference.label_crossentropy(ids, student)[0].mean(),
             rtol=1e-5,
         )
 
     def test_logit_mse_sees_a_shift_that_standardizing_hides(self, rng):
         student, teacher, _ = batch(rng, 4)
-        plain, standardized = losses.LogitMSE(), losses.LogitMSE(standardize=True)
+        plain, standardized = (
+            losses.LogitMSE(),
+            losses.LogitMSE(adjustment=adjustments.Standardize()),
+        )
         assert float(plain(student, student + 2.0)) == pytest.approx(4.0)
         np.testing.assert_allclose(
             standardized(student, teacher + 2.0), standardized(student, teacher), rtol=1e-4
@@ -121,8 +132,8 @@ class TestConventions:
         for row, label in enumerate(ids):
             swapped[row, [0, label]] = teacher[row, [label, 0]]
         np.testing.assert_allclose(
-            make(adjustment=adjustments.Swap())(student, teacher, ids),
-            make()(student, swapped, ids),
+            make(adjustment=adjustments.Swap())(student, teacher, labels=ids),
+            make()(student, swapped, labels=ids),
             rtol=1e-5,
         )
 
@@ -134,8 +145,8 @@ class TestConventions:
         targets = np.where(np.eye(CLASSES)[ids] == 1, 0.9, 0.1 / (CLASSES - 1))
         loss = losses.DecoupledKD(2.0, adjustment=adjustments.Smooth(0.9))
         np.testing.assert_allclose(
-            loss(student, teacher, ids),
-            losses.DecoupledKD(2.0)(student, 2.0 * np.log(targets), ids),
+            loss(student, teacher, labels=ids),
+            losses.DecoupledKD(2.0)(student, 2.0 * np.log(targets), labels=ids),
             rtol=1e-5,
         )
 
@@ -144,7 +155,7 @@ class TestEdges:
     @each(WRONG_PARTS)
     def test_one_wrong_class_has_none_to_tell_it_from(self, rng, make):
         student, teacher, ids = batch(rng, 4, classes=2)
-        value, slopes = value_and_gradient(lambda z: make()(z, teacher, ids), student)
+        value, slopes = value_and_gradient(lambda z: make()(z, teacher, labels=ids), student)
         assert value == 0
         np.testing.assert_array_equal(slopes, 0)
 
@@ -168,7 +179,7 @@ class TestEdges:
         student, teacher, _ = batch(rng, 4)
         ids = teacher.argmin(axis=-1)
         loss = losses.RefinedLogitKD(correct_weight=0.0)
-        value, slopes = value_and_gradient(lambda z: loss(z, teacher, ids), student)
+        value, slopes = value_and_gradient(lambda z: loss(z, teacher, labels=ids), student)
         assert value == 0
         np.testing.assert_array_equal(slopes, 0)
         both = losses.RefinedLogitKD(correct_temperature=2.0, reduction="none")
@@ -176,7 +187,7 @@ class TestEdges:
         sure_p, sure_q = p.max(axis=-1), q[np.arange(4), ids]
         expected = sure_p * np.log(sure_p / sure_q)
         expected += (1 - sure_p) * np.log((1 - sure_p) / (1 - sure_q))
-        np.testing.assert_allclose(both(student, teacher, ids), 4 * expected, rtol=1e-4)
+        np.testing.assert_allclose(both(student, teacher, labels=ids), 4 * expected, rtol=1e-4)
 
     @pytest.mark.parametrize("classes", [2, CLASSES])
     @each(ALL)
@@ -186,7 +197,7 @@ class TestEdges:
         soft = rng.dirichlet(np.ones(classes), size=6).astype("float32")
         for labels in (ids, soft):
             value, slopes = value_and_gradient(
-                lambda z, labels=labels: make()(z, teacher, labels), student
+                lambda z, labels=labels: make()(z, teacher, labels=labels), student
             )
             assert np.isfinite(value)
             assert np.all(np.isfinite(slopes))
@@ -207,10 +218,11 @@ class TestBatches:
         """Two replicas, or two halves of a batch, give another value where the docstring says."""
         student, teacher, ids = batch(rng, 8)
         halves = [
-            whole(student[half], teacher[half], ids[half]) for half in (slice(4), slice(4, 8))
+            whole(student[half], teacher[half], labels=ids[half])
+            for half in (slice(4), slice(4, 8))
         ]
         difference = abs(
-            float(whole(student, teacher, ids)) / np.mean([float(h) for h in halves]) - 1
+            float(whole(student, teacher, labels=ids)) / np.mean([float(h) for h in halves]) - 1
         )
         assert difference > 0.01 if depends else difference < 1e-5
 

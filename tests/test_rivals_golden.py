@@ -5,6 +5,7 @@ from golden_cases import assert_matches, each_case
 from gradients import value_and_gradient
 
 from keras_ats import losses
+from keras_ats.adjustments import Standardize
 
 
 @each_case("dkd_mdistiller")
@@ -21,7 +22,7 @@ def test_decoupled_kd_on_top_of_the_labels_while_it_warms_up(case):
 
 @each_case("logit_std_dkd")
 def test_decoupled_kd_on_standardized_logits(case):
-    assert_loss_matches(decoupled_kd(case.hyperparameters, standardize=True), case)
+    assert_loss_matches(decoupled_kd(case.hyperparameters, adjustment=Standardize()), case)
 
 
 @each_case("kd_total_mdistiller")
@@ -46,7 +47,7 @@ def test_refined_logit_kd(case):
         correct_temperature=parts["alpha_T"],
         correct_weight=parts["alpha"],
         wrong_weight=parts["beta"],
-        standardize=bool(parts["logit_stand"]),
+        adjustment=Standardize() if parts["logit_stand"] else None,
     )
     assert_loss_matches(loss, case)
 
@@ -97,7 +98,7 @@ def assert_objective_matches(loss, student_weight, kd_weight, case):
     student_loss = losses.LabelCrossentropy()
 
     def objective(student):
-        total = kd_weight * loss(student, case["teacher_logits"], case["labels"])
+        total = kd_weight * loss(student, case["teacher_logits"], labels=case["labels"])
         if student_weight:
             total += student_weight * student_loss(case["labels"], student)
         return total

@@ -69,7 +69,7 @@ def train(epochs: int) -> None:
         for images, labels in batches:
             student_logits = replica(images, training=True)
             loss = (1 - KD_WEIGHT) * label_loss(labels, student_logits)
-            loss += KD_WEIGHT * kd_loss(student_logits, teacher(images), labels)
+            loss += KD_WEIGHT * kd_loss(student_logits, teacher(images).logits, labels=labels)
             loss += sum(student.losses)  # regularisers, if the student has any
             optimizer.zero_grad()
             loss.backward()  # averages the gradients over all processes

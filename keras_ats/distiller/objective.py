@@ -127,12 +127,13 @@ class Objective(Configurable):
 
     def get_compile_config(self) -> Config:
         """Returns the arguments that make this objective again, with the present weights."""
-        shares = {key: serialize(term.share) for key, term in self._terms_by_key.items()}
         weights: Any = serialize(self.kd_weight)
-        if isinstance(self.kd_loss, dict):
-            weights = shares
-        elif isinstance(self.kd_loss, list):
-            weights = list(shares.values())
+        if isinstance(self.kd_loss, dict | list):
+            shares = {key: serialize(term.share) for key, term in self._terms_by_key.items()}
+            # A weight of 0, as in the first epoch of a warm-up, would not tell the shares.
+            factor = (weights or 1.0) / math.fsum(shares.values())
+            shares = {key: factor * share for key, share in shares.items()}
+            weights = shares if isinstance(self.kd_loss, dict) else list(shares.values())
         return {
             "kd_loss": serialize(self.kd_loss),
             "kd_weight": weights,
