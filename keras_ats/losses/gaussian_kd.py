@@ -42,6 +42,8 @@ class GaussianKD(KDLoss):
     Bayes", 2014, arXiv 1312.6114, appendix B, for a standard normal.
     """
 
+    min_classes = 1
+
     def __init__(self, **options: Unpack[LossOptions]) -> None:
         super().__init__(**options)
 

@@ -67,7 +67,8 @@ class LabelSmoothing(KDLoss):
         smoothing = self.smoothing.value
         label = label_distribution(lesson.labels, student_logits)
         present = ops.cast(present_classes(student_logits), "float32")
-        count = ops.sum(present, axis=-1, keepdims=True)
-        rest = present / count if self.spread == "all" else present * (1.0 - label) / (count - 1.0)
+        if self.spread == "wrong":
+            present *= 1.0 - label
+        rest = present / ops.maximum(ops.sum(present, axis=-1, keepdims=True), 1e-7)
         targets = (1.0 - smoothing) * label + smoothing * rest
         return -ops.sum(targets * temperature_log_softmax(student_logits), axis=-1)
