@@ -1,6 +1,6 @@
 """Distillation of values rather than of classes."""
 
-from typing import Literal, Unpack
+from typing import Any, Literal, Unpack
 
 import keras
 from keras import ops
@@ -57,7 +57,12 @@ class RegressionKD(KDLoss):
     ) -> None:
         super().__init__(**options)
         self.difference = checks.one_of(difference, "difference", ("squared", "absolute", "huber"))
-        self.threshold = self.add_variable(threshold, "threshold", checks.positive_number)
+        # A variable where it has an effect, so that what a callback may change is what counts.
+        self.threshold: Any = (
+            self.add_variable(threshold, "threshold", checks.positive_number)
+            if self.difference == "huber"
+            else checks.positive_number(threshold, "threshold")
+        )
 
     def call(self, lesson: Lesson) -> Tensor:
         """Returns the loss of each position, shape `(...,)`."""
