@@ -47,6 +47,7 @@ class RegressionKD(KDLoss):
     """
 
     min_classes = 1
+    family = None
 
     def __init__(
         self,
