@@ -8,6 +8,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from backends import on_one_backend
 from data_files import write_tfds
 from processes import COMPILE_FAST, ROOT, run_together
 
@@ -94,9 +95,7 @@ def undisturbed(trained):
     return trained[1]
 
 
-# What the commands decide before or after Keras trains is the same on every backend; torch, which
-# compiles nothing, is the first to be done with it.
-on_one_backend = pytest.mark.skipif(BACKEND != "torch", reason="nothing of the backend's")
+around_training = on_one_backend("what commands do before and after Keras trains")
 
 
 def weights(folder):
@@ -148,7 +147,7 @@ def test_killed_twice_ends_at_the_same_weights(place, undisturbed):
     check_same(folder, undisturbed)
 
 
-@on_one_backend
+@around_training
 def test_killed_when_all_was_trained_and_nothing_tested(place, undisturbed):
     folder = shutil.copytree(undisturbed, place / "untested")
     (folder / "result.json").unlink()
@@ -230,7 +229,7 @@ def test_a_finished_run_is_not_repeated(place, undisturbed, capsys):
     assert (undisturbed / "model.keras").stat().st_mtime_ns == before
 
 
-@on_one_backend
+@around_training
 def test_other_options_in_the_same_folder(place, undisturbed):
     with pytest.raises(AssertionError) as failure:
         run(place, *distill(place, "undisturbed", epochs=9))
@@ -240,7 +239,7 @@ def test_other_options_in_the_same_folder(place, undisturbed):
     assert "Traceback" not in complaint
 
 
-@on_one_backend
+@around_training
 def test_sweep_chooses_on_validation_images(place, teacher):
     printed = run(
         place,

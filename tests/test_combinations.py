@@ -54,7 +54,7 @@ def test_pairs_are_all_the_pairs():
         assert len(found) == math.prod((6, 3, 2, 3)[axis] for axis in (first, second))
 
 
-@pytest.mark.parametrize(("rule", "adjustment", "standardize", "data"), pairs())
+@pytest.mark.parametrize(("rule", "adjustment", "standardize", "data"), list(pairs()))
 def test_trains_saves_and_loads(rule, adjustment, standardize, data, rng, tmp_path):
     x, ids, teacher, student = data(rng)
     one_hot = np.eye(models.CLASSES, dtype="float32")[ids]

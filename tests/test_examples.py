@@ -4,7 +4,7 @@ import re
 
 import keras
 import numpy as np
-import pytest
+from backends import on_one_backend
 from processes import ROOT, run_together
 
 EXAMPLES = ROOT / "examples"
@@ -31,8 +31,7 @@ def test_quickstart(tmp_path):
     assert (output / "soft_targets.png").stat().st_size > 20_000
 
 
-# What each of these losses does on each backend is tested on its own; here, what the script prints.
-@pytest.mark.skipif(keras.backend.backend() != "torch", reason="one backend will do")
+@on_one_backend("what it prints; the losses have tests of their own on each")
 def test_quickstart_with_the_rivals(tmp_path):
     printed = run("quickstart.py", "--seeds", 1, "--steps", 2, "--all-methods", folder=tmp_path)
     for method in ("DKD", "DIST", "CTKD", "WTTM", "label smoothing"):
