@@ -1,5 +1,7 @@
 """The model that is compiled and fitted: teacher, student and loss joined."""
 
+import math
+import warnings
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -149,6 +151,8 @@ class Distiller(ModelWithSafeState):
             if not is_auto:
                 check_loss(loss, view)
         supervised = auto_loss(view, objective.losses_by_output) if is_auto else loss
+        # Keras keeps the loss of an earlier `compile` where this one has none.
+        self._compile_loss = self.loss = None
         super().compile(optimizer=optimizer, loss=supervised, metrics=metrics, **kwargs)
         self._objective = objective
         self._loss_on_logits = is_auto
@@ -349,9 +353,22 @@ class Distiller(ModelWithSafeState):
             super().save_weights(*args, **kwargs)
 
     def load_weights(self, *args: Any, **kwargs: Any) -> None:
-        """Loads what `save_weights` saved."""
+        """Loads what `save_weights` saved, and says so where its weights and temperatures win."""
+        before = {} if self._objective is None else self._objective.settings
         with during(self, "weights file"):
             super().load_weights(*args, **kwargs)
+        after = {} if self._objective is None else self._objective.settings
+        changed = [
+            f"{name}: {after[name]:g} instead of {value:g}"
+            for name, value in before.items()
+            if not math.isclose(value, after[name], rel_tol=1e-6)
+        ]
+        if changed:
+            warnings.warn(
+                f"The file's values win over those given to `compile`: {'; '.join(changed)}. That "
+                "is right if a schedule has changed them; else assign yours after loading.",
+                stacklevel=2,
+            )
 
     def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
         """Saves student, teacher, objective and optimizer into a `.keras` file."""
@@ -382,8 +399,7 @@ class Distiller(ModelWithSafeState):
             saved = {
                 name: store[name] for name in list(store.keys()) if not name.startswith("seed_")
             }
-            # `load_model` has compiled from the file itself; weights may be of another objective.
-            self._objective.load_variables(saved, warn=is_during(self, "weights file"))
+            self._objective.load_variables(saved)
         for index, seed in enumerate(self._pair.student_seeds):
             seed.assign(store[f"seed_{index}"])
 

@@ -1,13 +1,11 @@
 """What is minimised: the losses, their weights, and what is logged of them."""
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
-import numpy as np
 
 from keras_ats import checks
 from keras_ats._keras import unscale_loss_for_distribution
@@ -18,6 +16,11 @@ from keras_ats.losses.ignored_labels import without_ignored
 from keras_ats.losses.lookup import get
 from keras_ats.record import Lesson, Needs, Shapes, pick
 from keras_ats.types import Config, Tensor
+
+_BESIDE = (
+    " `student_weight` is what it leaves of 1: give both weights, such as student_weight=1.0, and "
+    "any `kd_weight` goes."
+)
 
 
 @dataclass(frozen=True)
@@ -175,12 +178,20 @@ class Objective(Configurable):
                 names[f"{prefix}.{path}"] = variable
         return names
 
-    def load_variables(self, saved: Mapping[str, Any], warn: bool) -> None:
+    @property
+    def settings(self) -> dict[str, float]:
+        """Present values of what training does not learn: weights, temperatures."""
+        return {
+            name: serialize(variable)
+            for name, variable in self.saved_variables.items()
+            if not variable.trainable and variable.shape == ()
+        }
+
+    def load_variables(self, saved: Mapping[str, Any]) -> None:
         """Takes over what a file says of the objective's variables.
 
         Args:
             saved: Values by the names of `saved_variables`.
-            warn: Whether to say so where the file's values replace other ones.
 
         Raises:
             ValueError: If the file is of an objective with other variables.
@@ -193,18 +204,8 @@ class Objective(Configurable):
                 f"{strange}. Only here: {missing}. Compile with the losses that it was saved with, "
                 "or load the student alone: distiller.student.load_weights(...)."
             )
-        changed = []
         for name, variable in own.items():
-            before, after = keras.ops.convert_to_numpy(variable), np.asarray(saved[name])
-            if not variable.trainable and not np.allclose(before, after, rtol=1e-6):
-                changed.append(f"{name}: {after:g} instead of {before:g}")
-            variable.assign(after)
-        if warn and changed:
-            warnings.warn(
-                f"The file's values win over those given to `compile`: {'; '.join(changed)}. That "
-                "is right if a schedule has changed them; else assign yours after loading.",
-                stacklevel=2,
-            )
+            variable.assign(saved[name])
 
     @property
     def _terms_by_key(self) -> dict[Any, Term]:
@@ -232,7 +233,7 @@ class Objective(Configurable):
         total: Any = 0.0
         for term in self.terms:
             shown = lesson if term.output is None else lesson.of_output(term.output)
-            if term.loss.needs.labels:
+            if term.loss.needs.labels and not getattr(term.loss, "pseudo_labels", False):
                 shown = without_ignored(shown, pick(ignored, str(term.output)))
             parts = term.loss.parts(shown)
             for name, tracker in term.trackers.items():
@@ -306,9 +307,12 @@ def _as_weights(
 ) -> tuple[dict[Any, float], float]:
     """The share of each loss, and the weight of them all."""
     if not isinstance(kd_weight, list | tuple | Mapping):
-        shares, name = dict.fromkeys(losses, 1.0), "`kd_weight`"
+        shares = dict.fromkeys(losses, 1.0)
         check = checks.fraction if student_weight_follows else checks.non_negative_number
-        total = check(kd_weight, "kd_weight")
+        try:
+            total = check(kd_weight, "kd_weight")
+        except ValueError as error:
+            raise ValueError(f"{error}{_BESIDE if student_weight_follows else ''}") from None
     else:
         by_name = isinstance(kd_weight, Mapping)
         given = dict(kd_weight) if by_name else dict(enumerate(kd_weight))
@@ -318,7 +322,7 @@ def _as_weights(
                 f"{list(given)} and losses for {list(losses)}."
             )
         shares = {key: checks.non_negative_number(given[key], "kd_weight") for key in losses}
-        total, name = math.fsum(shares.values()), "the sum of `kd_weight`"
+        total = math.fsum(shares.values())
         if total <= 0:
             raise ValueError(
                 "At least one weight must be above 0. Received: "
@@ -326,8 +330,7 @@ def _as_weights(
             )
     if student_weight_follows and total > 1 and not math.isclose(total, 1):
         raise ValueError(
-            f"{name} must be within [0, 1] where `student_weight` is what is left of 1. Received: "
-            f"kd_weight={kd_weight!r}. Give both weights, such as student_weight=1.0; then any "
-            "`kd_weight` goes."
+            f"The sum of `kd_weight` must be within [0, 1]. Received: kd_weight={kd_weight!r}."
+            f"{_BESIDE}"
         )
     return shares, min(total, 1.0) if student_weight_follows else total
