@@ -79,7 +79,8 @@ def as_teacher(teacher: Any, from_logits: bool | None) -> Teacher:
         return teacher
     raise TypeError(
         f"`teacher` must be a keras.Model or a keras_ats.teachers.Teacher. Received: {teacher!r} "
-        f"of type {type(teacher).__name__}.{origin_of(teacher)} Expected: Distiller(teacher, student)."
+        f"of type {type(teacher).__name__}.{origin_of(teacher)} Expected: "
+        "Distiller(teacher, student)."
     )
 
 
