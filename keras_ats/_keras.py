@@ -1,12 +1,12 @@
 """The only door to private parts of Keras.
 
-What is imported or touched below has no public counterpart in Keras 3.15. It stands together so
-that an upgrade that moves a part breaks in one file; `tests/test_keras_doors.py` pins what we
-rely on.
+What is imported or touched below has no public counterpart in Keras, or differs between 3.10 and
+today's. It stands together so that an upgrade that moves a part breaks in one file;
+`tests/test_keras_doors.py` pins what we rely on.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -18,6 +18,7 @@ from keras_ats.types import Tensor
 
 __all__ = [
     "ModelWithSafeState",
+    "activity_loss",
     "additional_losses",
     "all_layers",
     "call_apart",
@@ -27,8 +28,23 @@ __all__ = [
     "producer",
     "reduce_weighted_values",
     "refilled_arguments",
+    "start_at_epoch",
+    "symbolic_build",
     "unscale_loss_for_distribution",
 ]
+
+
+_VERSION = tuple(int(part) for part in keras.__version__.split(".")[:2])
+# Before 3.14 the strength of an activity regulariser grew with the batch.
+_ACTIVITY_IS_PER_SAMPLE = _VERSION >= (3, 14)
+
+
+def activity_loss(regularizer: Callable[[Tensor], Tensor], outputs: Tensor) -> Tensor:
+    """What a layer with this `activity_regularizer` adds to the losses for its outputs."""
+    loss = regularizer(outputs)
+    if not _ACTIVITY_IS_PER_SAMPLE:
+        return loss
+    return keras.ops.divide_no_nan(loss, keras.ops.cast(keras.ops.shape(outputs)[0], loss.dtype))
 
 
 class ModelWithSafeState(keras.Model):
@@ -108,6 +124,16 @@ def producer(tensor: keras.KerasTensor) -> Any:
 def call_arguments(node: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The arguments that the node's operation was called with."""
     return node.arguments.args, node.arguments.kwargs
+
+
+def start_at_epoch(model: keras.Model, epoch: int | None) -> None:
+    """Lets the `fit` that is about to begin start at `epoch`; None leaves it to its arguments."""
+    model._initial_epoch = epoch
+
+
+def symbolic_build(model: keras.Model, batch: Any) -> None:
+    """Builds the model's metrics for a batch of `fit`, without running anything."""
+    model._symbolic_build(data_batch=batch)
 
 
 def call_apart(operation: Any, *args: Any, **kwargs: Any) -> Any:

@@ -15,8 +15,14 @@ os.environ["XLA_FLAGS"] = " ".join(
     ]
 ).strip()
 
-# torch before TensorFlow: the other order crashes on some builds.
-import torch  # noqa: I001
+# torch before TensorFlow: the other order crashes on some builds. `make test KERAS=...` has none.
+import importlib.util
+
+if importlib.util.find_spec("torch"):
+    import torch
+
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+
 import keras
 import numpy as np
 import pytest
@@ -40,7 +46,20 @@ if keras.backend.backend() == "tensorflow":
         cpu, [tf.config.LogicalDeviceConfiguration(), tf.config.LogicalDeviceConfiguration()]
     )
 
-torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+
+def pytest_report_header() -> str:
+    """What is tested: `make test KERAS=...` tests the installed wheel, with another Keras."""
+    import keras_ats
+
+    return f"keras_ats: {os.path.dirname(keras_ats.__file__)}, Keras {keras.__version__}"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keras 3.10 and 3.11 warn whenever a loaded model with one input is called; 3.12 does not."""
+    if tuple(map(int, keras.__version__.split(".")[:2])) < (3, 12):
+        config.addinivalue_line(
+            "filterwarnings", "ignore:The structure of `inputs` doesn't match:UserWarning"
+        )
 
 
 @pytest.fixture(autouse=True)

@@ -172,6 +172,8 @@ class _Batches(keras.utils.PyDataset):
         return -(-len(self.arrays[0]) // self.size)
 
     def __getitem__(self, index):
+        if index >= len(self):
+            raise IndexError(index)  # Keras 3.10 has no `__iter__`: this ends a `for` loop.
         part = slice(index * self.size, (index + 1) * self.size)
         return tuple(array[part] for array in self.arrays)
 

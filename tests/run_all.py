@@ -124,7 +124,13 @@ def backend_environment(backend: str, threads: int) -> dict[str, str]:
         "TF_NUM_INTRAOP_THREADS": str(threads),
         "TF_NUM_INTEROP_THREADS": str(threads),
     }
-    return {**defaults, **os.environ, "KERAS_BACKEND": backend, "PYTHONUNBUFFERED": "1"}
+    return {
+        **defaults,
+        **os.environ,
+        "KERAS_BACKEND": backend,
+        "COVERAGE_FILE": f".coverage.{backend}",  # `coverage combine` finds them by this name.
+        "PYTHONUNBUFFERED": "1",
+    }
 
 
 async def stream(command: list[str], environment: dict[str, str], prefix: str) -> int:

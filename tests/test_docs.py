@@ -4,6 +4,7 @@ import ast
 import doctest
 import importlib
 import inspect
+import os
 import pkgutil
 import re
 import subprocess
@@ -176,6 +177,52 @@ def test_no_file_names_a_package_registry():
         if path.is_file() and registry.search(path.read_text(encoding="utf-8", errors="ignore")):
             naming.append(name)
     assert not naming
+
+
+BROKEN_PAGE = """
+# Home
+
+[A page](missing.md), [a heading](#nowhere).
+
+::: broken.function
+"""
+BROKEN_MODULE = '''
+def function(x: int) -> int:
+    """Has other arguments.
+
+    Args:
+        y: Not one of them.
+    """
+'''
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="needs no backend: once will do"
+)
+@pytest.mark.parametrize(
+    ("page", "warnings"), [("# Home", 0), (BROKEN_PAGE, 4)], ids=["sound", "broken"]
+)
+def test_make_docs_fails_on_each_kind_of_warning(tmp_path, page, warnings):
+    recipe = subprocess.run(
+        ["make", "--dry-run", "docs"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()[-1]
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "index.md").write_text(page)
+    (tmp_path / "broken.py").write_text(BROKEN_MODULE)
+    (tmp_path / "mkdocs.yml").write_text(
+        f"INHERIT: {ROOT}/mkdocs.yml\ndocs_dir: docs\nhooks: []\nnav: [{{Home: index.md}}]\n"
+    )
+    arguments = recipe.partition("mkdocs ")[2].split()
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", *arguments, "--site-dir", tmp_path / "site"],
+        cwd=tmp_path,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode != 0) == (warnings > 0), done.stderr
+    assert done.stderr.count("WARNING") == warnings, done.stderr
 
 
 if __name__ == "__main__":

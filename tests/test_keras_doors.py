@@ -37,12 +37,42 @@ def test_additional_losses():
     assert total.shape == ()
 
 
+def test_activity_loss():
+    layer = layers.Dense(3, activity_regularizer="l2")
+    outputs = layer(np.ones((4, 2), "float32"))
+    expected = _keras.activity_loss(layer.activity_regularizer, outputs)
+    np.testing.assert_allclose(to_numpy(layer.losses[0]), to_numpy(expected), rtol=1e-6)
+
+
 def test_all_layers():
     inner = models.stochastic()
     outer = keras.Sequential([keras.Input((models.FEATURES,)), inner, layers.Dense(2)])
     found = _keras.all_layers(outer)
     for layer in (outer, inner, *inner.layers, outer.layers[-1]):
         assert sum(layer is other for other in found) == 1
+
+
+def test_start_at_epoch():
+    model = models.linear()
+    model.compile("sgd", "mse")
+    x, y = np.ones((4, models.FEATURES)), np.ones((4, models.CLASSES))
+    _keras.start_at_epoch(model, 2)
+    assert model.fit(x, y, epochs=3, verbose=0).epoch == [2]
+    _keras.start_at_epoch(model, None)
+    assert model.fit(x, y, epochs=1, verbose=0).epoch == [0]
+
+
+def test_symbolic_build():
+    model = models.linear()
+    model.compile("sgd", "mse", metrics=["mae"])
+    before = model.get_weights()
+    _keras.symbolic_build(
+        model, (np.ones((4, models.FEATURES), "float32"), np.ones((4, models.CLASSES), "float32"))
+    )
+    assert len(model.metrics_variables) == 4  # total and count, of loss and metric
+    assert float(to_numpy(model.metrics_variables[1])) == 0
+    for one, other in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_producer_and_call_arguments():
