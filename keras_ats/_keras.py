@@ -80,7 +80,7 @@ class ModelWithSafeState(keras.Model):
             *self.metrics_variables,
         ]
         # Past `__setattr__`, by which Keras would take the teacher's variables for the model's.
-        vars(self)["_purged_values"] = [(one, one._value) for one in variables]
+        object.__setattr__(self, "_purged_values", [(one, one._value) for one in variables])
         super()._purge_model_variables(*args, **kwargs)
 
     @contextlib.contextmanager
@@ -101,7 +101,7 @@ class ModelWithSafeState(keras.Model):
                     variable._value = value
             raise
         finally:
-            vars(self)["_purged_values"] = ()
+            object.__setattr__(self, "_purged_values", ())
 
 
 def additional_losses(model: keras.Model) -> Tensor | None:
