@@ -8,6 +8,7 @@ from keras_ats.ops.class_groups import wrong_class_log_softmax as wrong_class_lo
 from keras_ats.ops.correlation import pearson_correlation as pearson_correlation
 from keras_ats.ops.divergences import bernoulli_kl_divergence as bernoulli_kl_divergence
 from keras_ats.ops.divergences import cross_entropy as cross_entropy
+from keras_ats.ops.divergences import jensen_shannon_divergence as jensen_shannon_divergence
 from keras_ats.ops.divergences import kl_divergence as kl_divergence
 from keras_ats.ops.divergences import reverse_kl_divergence as reverse_kl_divergence
 from keras_ats.ops.labels import are_class_ids as are_class_ids
@@ -46,6 +47,7 @@ __all__ = [
     "derived_average",
     "derived_variance",
     "inherent_variance",
+    "jensen_shannon_divergence",
     "kl_divergence",
     "label_distribution",
     "label_indicator",

@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_ats.checks import non_negative_number, one_of
 from keras_ats.ops.softmax import temperature_log_softmax
+from keras_ats.ops.standardize import centered_logits
 from keras_ats.record import pick
 from keras_ats.teachers.members import check_members, common_families
 from keras_ats.types import Config, Nested, Tensor
@@ -111,7 +112,7 @@ class Ensemble(keras.Model):
             yes, no = (ops.logsumexp(shares + ops.log_sigmoid(f), 0) for f in (logits, -logits))
             return yes - no
         mixture = ops.logsumexp(shares + temperature_log_softmax(logits), axis=0)
-        return mixture - ops.mean(mixture, axis=-1, keepdims=True)
+        return centered_logits(mixture)
 
     def get_config(self) -> Config:
         """Returns the constructor's arguments."""
