@@ -14,6 +14,7 @@ from keras_ats import models as models
 from keras_ats import ops as ops
 from keras_ats import teachers as teachers
 from keras_ats import temperatures as temperatures
+from keras_ats import views as views
 from keras_ats.distiller import Distiller as Distiller
 from keras_ats.recipes import distill_chain as distill_chain
 from keras_ats.recipes import self_distill as self_distill
@@ -40,4 +41,5 @@ __all__ = [
     "self_distill",
     "teachers",
     "temperatures",
+    "views",
 ]

@@ -21,11 +21,15 @@ __all__ = [
     "activity_loss",
     "additional_losses",
     "all_layers",
+    "call_apart",
     "call_arguments",
     "get_keras_mask",
     "in_symbolic_scope",
     "producer",
     "reduce_weighted_values",
+    "refilled_arguments",
+    "start_at_epoch",
+    "symbolic_build",
     "unscale_loss_for_distribution",
 ]
 
@@ -120,3 +124,31 @@ def producer(tensor: keras.KerasTensor) -> Any:
 def call_arguments(node: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The arguments that the node's operation was called with."""
     return node.arguments.args, node.arguments.kwargs
+
+
+def start_at_epoch(model: keras.Model, epoch: int | None) -> None:
+    """Lets the `fit` that is about to begin start at `epoch`; None leaves it to its arguments."""
+    model._initial_epoch = epoch
+
+
+def symbolic_build(model: keras.Model, batch: Any) -> None:
+    """Builds the model's metrics for a batch of `fit`, without running anything."""
+    model._symbolic_build(data_batch=batch)
+
+
+def call_apart(operation: Any, *args: Any, **kwargs: Any) -> Any:
+    """Calls an operation of ours on tensors of the user's graph, which takes no note of it."""
+    outputs = operation(*args, **kwargs)
+    node = operation._inbound_nodes[-1]
+    for tensor in node.input_tensors:
+        # Keras follows graphs from their outputs back, so nothing misses the way forward.
+        tensor._keras_history.operation._outbound_nodes.remove(node)
+    return outputs
+
+
+def refilled_arguments(
+    node: Any, tensors: dict[int, keras.KerasTensor]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a node with other tensors, by the `id` of those that they stand for."""
+    args, kwargs = node.arguments.fill_in(tensors)
+    return args, kwargs

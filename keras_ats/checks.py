@@ -29,6 +29,16 @@ def as_integer(value: Any, name: str, minimum: int = 1) -> int:
     return int(value)
 
 
+def as_whole_number(value: Any, name: str) -> int:
+    """Returns `value` as an int, or raises if it is not a whole number; any sign is allowed."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(
+            f"`{name}` must be a whole number, such as -100. Received: {name}={value!r} of type "
+            f"{type(value).__name__}."
+        )
+    return int(value)
+
+
 def as_number(value: Any, name: str, expected: str = "a number") -> float:
     """Returns `value` as a float, or raises if it is not a real number; any range is allowed."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
@@ -91,6 +101,14 @@ def fraction(value: Any, name: str) -> float:
     number = as_number(value, name, "a number from 0 to 1, such as 0.5")
     if not 0 <= number <= 1:
         raise ValueError(f"`{name}` must be within [0, 1]. Received: {name}={value!r}.")
+    return number
+
+
+def inner_fraction(value: Any, name: str) -> float:
+    """Returns `value` as a float, or raises if it is not above 0 and below 1."""
+    number = as_number(value, name, "a number above 0 and below 1, such as 0.5")
+    if not 0 < number < 1:
+        raise ValueError(f"`{name}` must be above 0 and below 1. Received: {name}={value!r}.")
     return number
 
 

@@ -141,3 +141,132 @@ def test_trains_a_student_with_sigmoid_units(rng, label_shape):
     kd_loss = expected(*logits, rows, 4.0, 2.0, 1.0)[0]
     logs = distiller.fit(x, y, batch_size=SAMPLES, verbose=0).history
     assert logs["kd_loss"][0] == pytest.approx(kd_loss, rel=1e-4)
+
+
+class TestLabelsOutsideZeroAndOne:
+    @pytest.mark.parametrize("unknown", [-1, 255])
+    def test_unknown_ones_are_left_out(self, rng, unknown):
+        student, teacher, labels = batch(rng)
+        labels[0, 1] = labels[3, 2] = labels[4, :] = unknown
+        known = labels != unknown
+        expected_value = sum(
+            expected(*(side[None, i, known[i]] for side in (student, teacher, labels)), 4, 2, 1)[0]
+            for i in range(SAMPLES)
+        )
+        loss = losses.BernoulliKD(4.0, 2.0, unknown_label=unknown)
+        value, gradient = value_and_gradient(lambda z: loss(z, teacher, labels=labels), student)
+        assert value == pytest.approx(expected_value / SAMPLES, rel=1e-5)
+        _, slopes = expected(student, teacher, np.where(known, labels, 0), 4.0, 2.0, 1.0)
+        np.testing.assert_allclose(gradient, np.where(known, slopes, 0), rtol=1e-4, atol=1e-6)
+        np.testing.assert_array_equal(gradient[~known], 0)
+
+    def test_unknown_ones_of_a_single_unit(self, rng):
+        student, teacher, labels = batch(rng, classes=1)
+        labels[2] = -1
+        known = labels[:, 0] >= 0
+        loss = losses.BernoulliKD(unknown_label=-1, reduction="sum")
+        left = losses.BernoulliKD(reduction="sum")(
+            student[known], teacher[known], labels=labels[known]
+        )
+        for given in (labels, labels[:, 0]):
+            np.testing.assert_allclose(loss(student, teacher, labels=given), left, rtol=1e-6)
+        # Left out by position, the others are averaged among themselves.
+        np.testing.assert_allclose(
+            losses.BernoulliKD(ignore_label=-1)(student, teacher, labels=labels),
+            left / known.sum(),
+            rtol=1e-6,
+        )
+
+    @pytest.mark.parametrize("wrong", [-1, 2, 255])
+    @pytest.mark.parametrize("classes", [1, CLASSES])
+    @pytest.mark.parametrize("unknown", [None, -7])
+    def test_others_make_the_loss_nan(self, rng, classes, wrong, unknown):
+        student, teacher, labels = batch(rng, classes)
+        labels[1, 0] = wrong
+        loss = losses.BernoulliKD(unknown_label=unknown)
+        value, gradient = value_and_gradient(lambda z: loss(z, teacher, labels=labels), student)
+        assert np.isnan(value)
+        assert np.all(np.isfinite(gradient))
+        weights = np.where(np.arange(SAMPLES) == 1, 0.0, 1.0)
+        assert np.isfinite(
+            float(losses.BernoulliKD()(student, teacher, labels=labels, sample_weight=weights))
+        )
+
+    def test_labels_of_minus_one_and_one(self, rng):
+        """A temperature of exactly zero, were it not for the check."""
+        student, teacher, labels = batch(rng)
+        loss = losses.BernoulliKD(4.0, 4.0)
+        value, gradient = value_and_gradient(
+            lambda z: loss(z, teacher, labels=2 * labels - 1), student
+        )
+        assert np.isnan(value)
+        assert np.all(np.isfinite(gradient))
+
+
+class TestASingleUnitIsTwoClasses:
+    """ATS is not invariant to a shift, so which two classes decides."""
+
+    def value_and_slope(self, loss, student, teacher, labels, form):
+        return value_and_gradient(
+            lambda z: loss(two_classes(z, form), two_classes(teacher, form), labels=labels[:, 0]),
+            student,
+        )
+
+    def test_of_logits_zero_and_z(self, rng):
+        student, teacher, labels = batch(rng, classes=1)
+        ats = losses.AsymmetricTemperatureKD(4.0, 2.0)
+        value, gradient = self.value_and_slope(ats, student, teacher, labels, "zero and z")
+        single = losses.BernoulliKD(4.0, 2.0)
+        expected_value, expected_gradient = value_and_gradient(
+            lambda z: single(z, teacher, labels=labels), student
+        )
+        np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-4, atol=1e-6)
+        # A cross-entropy, which is larger than the divergence by the targets' entropy.
+        p = 1 / (1 + np.exp(-teacher.astype("float64") / np.where(labels == 1, 4.0, 2.0)))
+        entropy = -(p * np.log(p) + (1 - p) * np.log(1 - p)).mean()
+        assert value - entropy == pytest.approx(expected_value, rel=1e-4)
+
+    def test_halves_of_either_sign_have_one_temperature(self, rng):
+        student, teacher, labels = batch(rng, classes=1)
+        ats = losses.AsymmetricTemperatureKD(4.0, 2.0)
+        _, gradient = self.value_and_slope(ats, student, teacher, labels, "halves")
+        harmonic = 2 * 4.0 * 2.0 / (4.0 + 2.0)
+        plain = losses.BernoulliKD(harmonic, harmonic)
+        _, expected_gradient = value_and_gradient(
+            lambda z: plain(z, teacher, labels=labels), student
+        )
+        np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-4, atol=1e-6)
+        _, of_single = value_and_gradient(
+            lambda z: losses.BernoulliKD(4.0, 2.0)(z, teacher, labels=labels), student
+        )
+        assert np.max(np.abs(of_single - gradient)) > 1e-3
+
+    @pytest.mark.parametrize("form", ["zero and z", "halves"])
+    def test_at_one_temperature_all_forms_agree(self, rng, form):
+        student, teacher, labels = batch(rng, classes=1)
+        value, gradient = self.value_and_slope(
+            losses.TemperatureKD(3.0), student, teacher, labels, form
+        )
+        single = losses.BernoulliKD(3.0, 3.0, student_temperature=3.0)
+        expected_value, expected_gradient = value_and_gradient(
+            lambda z: single(z, teacher, labels=labels), student
+        )
+        assert value == pytest.approx(expected_value, rel=1e-4)
+        np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-4, atol=1e-6)
+
+
+def two_classes(logit, form):
+    """No and yes, as a softmax over two classes would have them."""
+    logit = keras.ops.convert_to_tensor(logit)
+    pair = (0 * logit, logit) if form == "zero and z" else (-logit / 2, logit / 2)
+    return keras.ops.concatenate(pair, axis=-1)
+
+
+def test_the_errors_name_the_right_loss(rng):
+    student, teacher, labels = batch(rng, classes=1)
+    for loss in (losses.AsymmetricTemperatureKD(), losses.DecoupledKD(), losses.HardLabelKD()):
+        with pytest.raises(ValueError, match="BernoulliKD, which is made for sigmoid units"):
+            loss(student, teacher, labels=labels)
+    student, teacher, _ = batch(rng)
+    with pytest.raises(ValueError, match=r"class ids into rows with keras\.ops\.one_hot"):
+        losses.BernoulliKD()(student, teacher, labels=np.zeros(SAMPLES, "int32"))

@@ -55,6 +55,13 @@ def torchdistill_without_labels(case):
     return values.mean() / 4.0**2
 
 
+def deit(case):
+    """The mean of two cross-entropies: with the labels, and with the teacher's classes."""
+    decisions = case["teacher_logits"].argmax(axis=-1)
+    values, _ = reference.label_crossentropy(decisions, case["student_logits"])
+    return 0.5 * label_crossentropy(case) + 0.5 * values.mean()
+
+
 def stored(kd_weight=1.0, student_weight=0.0):
     """The number of the golden case, to which its own code adds the labels elsewhere."""
     return lambda case: (
@@ -99,6 +106,7 @@ THEIRS = {
     "--logit-stand --base-temp 2 --kd-weight 9": ("logit_std_kd", 3, stored(9.0, 0.1)),
     "-r 0.1 -a 0.9 --t_start 1 --t_end 20": ("ctkd_zhengli97", 3, stored()),
     "RLD.T 4, ALPHA 1, BETA 8, ALPHA_T 1, CE_WEIGHT 1": ("rld_zjuswj", 3, stored(1.0, 1.0)),
+    "--distillation-type hard --distillation-alpha 0.5": ("kd_mdistiller", 4, deit),
     "mse_logit": ("logit_mse_kddata", 4, stored()),
 }
 

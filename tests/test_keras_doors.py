@@ -14,6 +14,7 @@ import pytest
 from keras import layers
 
 from keras_ats import _keras
+from keras_ats.views import twins
 
 BACKEND = keras.backend.backend()
 
@@ -51,6 +52,29 @@ def test_all_layers():
         assert sum(layer is other for other in found) == 1
 
 
+def test_start_at_epoch():
+    model = models.linear()
+    model.compile("sgd", "mse")
+    x, y = np.ones((4, models.FEATURES)), np.ones((4, models.CLASSES))
+    _keras.start_at_epoch(model, 2)
+    assert model.fit(x, y, epochs=3, verbose=0).epoch == [2]
+    _keras.start_at_epoch(model, None)
+    assert model.fit(x, y, epochs=1, verbose=0).epoch == [0]
+
+
+def test_symbolic_build():
+    model = models.linear()
+    model.compile("sgd", "mse", metrics=["mae"])
+    before = model.get_weights()
+    _keras.symbolic_build(
+        model, (np.ones((4, models.FEATURES), "float32"), np.ones((4, models.CLASSES), "float32"))
+    )
+    assert len(model.metrics_variables) == 4  # total and count, of loss and metric
+    assert float(to_numpy(model.metrics_variables[1])) == 0
+    for one, other in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_producer_and_call_arguments():
     inputs = keras.Input((None, 4))
     normalize, dense = layers.BatchNormalization(), layers.Dense(3)
@@ -67,14 +91,65 @@ def test_producer_and_call_arguments():
     assert kwargs == {"training": True}
 
 
-def test_operations_of_softmax_have_these_names():
-    # keras_ats/views/endings.py tells them by name and axis.
+def test_operations_have_these_names():
+    # keras_ats/views/ tells them by name, and some by these attributes.
     inputs = keras.Input((4,))
-    for function, name in ((keras.ops.softmax, "Softmax"), (keras.ops.log_softmax, "LogSoftmax")):
-        operation = _keras.producer(function(inputs, axis=-1)).operation
-        assert type(operation).__name__ == name
-        assert operation.axis == -1
+    functions = {
+        "Softmax": keras.ops.softmax,
+        "LogSoftmax": keras.ops.log_softmax,
+        "Sigmoid": keras.ops.sigmoid,
+        "LogSigmoid": keras.ops.log_sigmoid,
+        "Cast": lambda x: keras.ops.cast(x, "float16"),
+        "Add": lambda x: x + x,
+        "GetItem": lambda x: x[:, :2],
+        "Transpose": lambda x: keras.ops.transpose(x, (1, 0)),
+        "Reshape": lambda x: keras.ops.reshape(x, (-1, 2, 2)),
+        "Mean": lambda x: keras.ops.mean(x, axis=0),
+        "Resize": lambda x: keras.ops.image.resize(x[:, None, None], (2, 2)),
+    }
+    made = {
+        name: _keras.producer(function(inputs)).operation for name, function in functions.items()
+    }
+    assert {type(operation).__name__ for operation in made.values()} == set(functions)
+    assert made["Softmax"].axis == made["LogSoftmax"].axis == -1
+    assert made["Transpose"].axes == (1, 0)
+    assert made["Mean"].axis == [0]
     assert type(_keras.producer(layers.Softmax(axis=1)(inputs)).operation).__name__ == "Softmax"
+
+
+def test_a_call_apart_leaves_no_node():
+    inputs = keras.Input((4,))
+    first, second = layers.Dense(3), layers.Add()
+    hidden = first(inputs)
+    outputs = _keras.call_apart(second, [hidden, hidden])
+    assert first._outbound_nodes == []
+    # Keras finds the way back all the same.
+    model = keras.Model(inputs, outputs)
+    x = np.ones((2, 4), "float32")
+    np.testing.assert_allclose(to_numpy(model(x)), 2 * to_numpy(first(x)), rtol=1e-6)
+
+
+def test_refilled_arguments():
+    inputs = [keras.Input((4,)), keras.Input((4,))]
+    node = _keras.producer(layers.Concatenate(axis=1)(inputs))
+    others = [keras.Input((4,)), keras.Input((4,))]
+    tensors = {id(one): other for one, other in zip(inputs, others, strict=True)}
+    (args,), kwargs = _keras.refilled_arguments(node, tensors)
+    assert [one is other for one, other in zip(args, others, strict=True)] == [True, True]
+    assert kwargs == {}
+
+
+def test_a_twin_shares_all_but_what_is_changed():
+    # keras_ats/views/twins.py: on torch, attributes reach into registries that both would share.
+    layer = layers.Dense(2, layers.Softmax())
+    layer.build((None, 4))
+    activation, twin = layer.activation, twins.twin_of(layer, activation=None)
+    assert twin.activation is None
+    assert layer.activation is activation
+    assert twin.kernel is layer.kernel
+    x = np.ones((2, 4), "float32")
+    np.testing.assert_allclose(to_numpy(keras.ops.softmax(twin(x))), to_numpy(layer(x)), rtol=1e-5)
+    assert layer.activation is activation
 
 
 def test_get_keras_mask():

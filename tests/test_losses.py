@@ -25,12 +25,15 @@ from keras_ats.losses import (
     CurriculumTemperatureKD,
     DecoupledKD,
     DynamicTemperatureKD,
+    HardLabelKD,
+    JensenShannonKD,
     KDLoss,
     LabelCrossentropy,
     LabelSmoothing,
     LogitMSE,
     NormalizedKD,
     RefinedLogitKD,
+    RegressionKD,
     RelationKD,
     SoftTargetKD,
     TemperatureKD,
@@ -80,6 +83,17 @@ def unscaled_asymmetric_reverse_kl(student, teacher, labels):
 def logit_mse(student, teacher, labels):
     difference = student.astype("float64") - teacher
     return (difference**2).mean(axis=-1), 2 / difference.shape[-1] * difference
+
+
+def jensen_shannon_kd(student, teacher, temperature, weight):
+    log_p, log_q = (reference.log_softmax(side, temperature) for side in (teacher, student))
+    p, q = np.exp(log_p), np.exp(log_q)
+    log_m = np.log(weight * p + (1 - weight) * q)
+    values = weight * reference.kl(log_p, log_m) + (1 - weight) * reference.kl(log_q, log_m)
+    # The slope in q is (1 - weight) * log(q / m); that of a softmax takes its mean away.
+    slope = (1 - weight) * (log_q - log_m)
+    slope -= (q * slope).sum(axis=-1, keepdims=True)
+    return temperature**2 * values, temperature * q * slope
 
 
 def smoothed_crossentropy(student, teacher, labels):
@@ -140,6 +154,32 @@ CASES = [
     LossCase("dist", DIST, independent=False),
     LossCase("relation", RelationKD, independent=False),
     LossCase("logit-mse", LogitMSE, logit_mse),
+    LossCase("regression", RegressionKD, logit_mse),
+    LossCase("regression-huber", partial(RegressionKD, "huber", threshold=2.0)),
+    LossCase(
+        "jensen-shannon",
+        partial(JensenShannonKD, 2.0, teacher_weight=0.3),
+        lambda student, teacher, labels: jensen_shannon_kd(student, teacher, 2.0, 0.3),
+    ),
+    LossCase(
+        "jensen-shannon-of-equal-weights",
+        partial(SoftTargetKD, 2.0, divergence="jensen_shannon"),
+        lambda student, teacher, labels: jensen_shannon_kd(student, teacher, 2.0, 0.5),
+    ),
+    LossCase(
+        "hard-label",
+        HardLabelKD,
+        lambda student, teacher, labels: reference.label_crossentropy(
+            teacher.argmax(axis=-1), student
+        ),
+    ),
+    LossCase(
+        "asymmetric-pseudo-labels",
+        partial(AsymmetricTemperatureKD, pseudo_labels=True),
+        lambda student, teacher, labels: reference.ats(
+            student, teacher, teacher.argmax(axis=-1), 4.0, 2.0
+        ),
+    ),
     LossCase("label-smoothing", LabelSmoothing, smoothed_crossentropy),
     LossCase("label-smoothing-of-the-wrong", partial(LabelSmoothing, spread="wrong")),
     LossCase("transformed-teacher", TransformedTeacherKD),

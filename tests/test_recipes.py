@@ -132,6 +132,29 @@ def test_teacher_checkpoints_keep_every_age(rng, tmp_path):
         TeacherCheckpoints(tmp_path / "empty").pick(len)
 
 
+@pytest.mark.parametrize("every", [1.5, "3", True, None])
+def test_teacher_checkpoints_need_whole_epochs(every, tmp_path):
+    with pytest.raises(TypeError, match="`every` must be an integer of at least 1"):
+        TeacherCheckpoints(tmp_path, every)
+
+
+def test_a_teacher_that_cannot_be_compared(tmp_path):
+    checkpoints = TeacherCheckpoints(tmp_path)
+    checkpoints.set_model(models.sequential(4))
+    for epoch in range(2):
+        checkpoints.on_epoch_end(epoch)
+    scores = iter([1.0, float("nan")])
+    with pytest.raises(ValueError, match=r"teacher of epoch 2 cannot be compared.*score of nan"):
+        checkpoints.pick(lambda model: next(scores))
+    with pytest.raises(TypeError, match=r"`score\(teacher\)` must be a number"):
+        checkpoints.pick(lambda model: None)
+    assert checkpoints.pick(lambda model: keras.ops.ones(())) is not None
+    with pytest.raises(ValueError, match="`every` must be at least 1"):
+        TeacherCheckpoints(tmp_path, 0)
+    with pytest.raises(TypeError, match="`directory` must be a path"):
+        TeacherCheckpoints(None)
+
+
 def test_weight_warmup_follows_the_epoch(rng):
     x, y = models.features(rng)
     distiller = keras_ats.Distiller(models.sequential(8), models.sequential(4))

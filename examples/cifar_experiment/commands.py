@@ -8,8 +8,8 @@ from typing import Any
 import keras
 
 from cifar_experiment import export, report, training
-from cifar_experiment.run_folder import RunFolder, fingerprint
-from keras_ats import Distiller, data, losses, models
+from cifar_experiment.run_folder import RunFolder
+from keras_ats import Distiller, data, files, losses, models
 
 # What defines a run's result, beside what a command adds.
 RECIPE = (
@@ -92,7 +92,7 @@ def student_folder(options: argparse.Namespace) -> RunFolder:
         "temperatures": temperatures(options),
         "kd_weight": options.kd_weight,
         "teacher": options.teacher.parent.name,
-        "teacher_file": fingerprint(options.teacher),
+        "teacher_file": files.checksum(options.teacher),
         **recipe(options),
     }
     return RunFolder(options.run or options.runs / run_name(config), config)
@@ -102,7 +102,7 @@ def student_builder(options: argparse.Namespace) -> training.Build:
     """Makes the compiled distiller."""
 
     def build(image_shape: tuple[int, ...], num_classes: int) -> keras.Model:
-        network = keras.saving.load_model(options.teacher, compile=False)
+        network = training.load_network(options.teacher)
         student = new_network(options, options.student, image_shape, num_classes)
         distiller = Distiller(network, student)
         distiller.compile(

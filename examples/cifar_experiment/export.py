@@ -7,6 +7,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from cifar_experiment.training import load_network
+
 TOLERANCE = 1e-4
 # The backends from which Keras's `export` can write a format, given the packages that it asks for.
 SUPPORTED = {
@@ -25,7 +27,7 @@ def run(options: argparse.Namespace) -> None:
                 f"Keras does not export {form} on {backend}. A .keras file is the same on every "
                 f"backend: run this command with --backend {SUPPORTED[form][0]}."
             )
-    network = keras.saving.load_model(options.model, compile=False)
+    network = load_network(options.model)
     dtypes = {layer.compute_dtype for layer in network.layers}
     if dtypes != {"float32"}:
         raise ValueError(

@@ -9,7 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from cifar_experiment.run_folder import write_json
+from cifar_experiment import records
+from keras_ats import files
 
 ALONE = "labels alone"
 SHARED = ("dataset", "train images", "epochs", "seeds")
@@ -37,14 +38,15 @@ def run(options: argparse.Namespace) -> None:
         table.add_row(*(str(row[name]) for name in (*headings, "accuracy", "gain")))
     Console().print(table)
     if options.json:
-        write_json(options.json, {"rows": rows, "runs": runs})
+        with files.whole_file(options.json) as unfinished:
+            unfinished.write_text(json.dumps({"rows": rows, "runs": runs}, indent=2) + "\n")
 
 
 def find_runs(paths: list[Path]) -> list[dict[str, Any]]:
     """Configuration, versions and result of every finished run in or under the folders."""
+    remedy = "Repeat that run, or leave its folder out."
     return [
-        json.loads((file.parent / "config.json").read_text())
-        | {"result": json.loads(file.read_text())}
+        records.read(file.parent / "config.json", remedy) | {"result": records.read(file, remedy)}
         for file in sorted(file for path in paths for file in path.rglob("result.json"))
     ]
 

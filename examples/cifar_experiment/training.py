@@ -5,11 +5,12 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
 
-from cifar_experiment.run_folder import RunFolder, SaveEveryEpoch
+from cifar_experiment.run_folder import RunFolder, SaveHistory
 from keras_ats import data
 
 Build = Callable[[tuple[int, ...], int], keras.Model]
@@ -32,8 +33,26 @@ def train(
         load: Reads the data, if it is needed.
         build: Makes the model from the shape of an image and the number of classes.
     """
-    if folder.result is not None:
-        return folder.result
+    with folder:
+        return folder.result or _train(options, folder, load, build)
+
+
+def _train(
+    options: argparse.Namespace,
+    folder: RunFolder,
+    load: Callable[[], data.Splits],
+    build: Build,
+) -> dict[str, Any]:
+    backup = folder.backup()
+    done = backup.epoch
+    if done > options.epochs:
+        raise ValueError(
+            f"{folder.path / 'backup'} is of {done} epochs. Received: --epochs {options.epochs}. "
+            "Give at least as many, or another folder with --run."
+        )
+    history = folder.history(done)
+    if done:
+        print(f"{folder.path}: going on after epoch {done} of {options.epochs}.")
     make_repeatable(options.seed)
     # After Keras's session was cleared, which sets the policy back.
     keras.config.set_dtype_policy(options.mixed_precision or "float32")
@@ -45,11 +64,6 @@ def train(
     steps = train_split.steps(**batches, drop_remainder=True)
     with distribution(options.devices):
         model = build(train_split.features.shape[1:], len(train_split.class_names))
-        done, checkpoint = folder.checkpoint()
-        if checkpoint is not None:
-            model.optimizer.build(model.trainable_variables)
-            model.load_weights(checkpoint)
-            print(f"{folder.path}: going on after epoch {done} of {options.epochs}.")
     validation = None
     if splits.validation is not None:
         validation = splits.validation.batches(**batches)
@@ -64,19 +78,19 @@ def train(
         ),
         shuffle=False,  # The dataset does it.
         steps_per_epoch=steps,
-        initial_epoch=done,
         epochs=options.epochs,
         validation_data=validation,
         callbacks=[
             keras.callbacks.LearningRateScheduler(
                 lambda epoch: learning_rate(epoch, options.epochs, options.learning_rate)
             ),
-            SaveEveryEpoch(folder),
+            SaveHistory(folder, history),
+            backup,
         ],
         verbose=1 if sys.stdout.isatty() else 2,
     )
     test = model.evaluate(splits.test.batches(**batches), return_dict=True, verbose=0)
-    result = describe(network_of(model), splits, folder.history(), test)
+    result = describe(network_of(model), splits, history, test)
     return folder.finish(network_of(model), result)
 
 
@@ -130,6 +144,18 @@ def sgd() -> keras.optimizers.Optimizer:
 def network_of(model: keras.Model) -> keras.Model:
     """The network that a run is about: a distiller's student, or the model itself."""
     return getattr(model, "student", model)
+
+
+def load_network(file: Path) -> keras.Model:
+    """A network that `teacher` or `distill` wrote."""
+    try:
+        return keras.saving.load_model(file, compile=False)
+    except Exception as error:  # A damaged file raises nearly anything.
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"{file} cannot be read as a Keras model: {reason}. Bring it back, or delete it and "
+            "the result.json beside it and repeat the command that wrote it."
+        ) from error
 
 
 def make_repeatable(seed: int) -> None:

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_ats import checks
 from keras_ats.adjustments.adjustment import Adjustment
+from keras_ats.ops.absent_classes import LOG_OF_ZERO, present_classes
 from keras_ats.ops.labels import label_indicator, top_class_indicator
 from keras_ats.types import Tensor
 
@@ -19,8 +20,9 @@ class Smooth(Adjustment):
 
     $$p_c = \epsilon \text{ if } c = y \text{ else } (1 - \epsilon) / (C - 1)$$
 
-    whatever the temperature; elsewhere they stay. Ties, soft labels and ignored labels are as for
-    `Swap`.
+    whatever the temperature; elsewhere they stay. Classes that the teacher does not have, whose
+    logit is minus infinity, get nothing and do not count. Ties, soft labels and ignored labels are
+    as for `Swap`.
 
     Args:
         correct_probability: $\epsilon$, above 0 and below 1. Defaults to 0.9, the default of the
@@ -54,8 +56,12 @@ class Smooth(Adjustment):
     ) -> Tensor:
         """Returns the log-targets, smoothed labels where the teacher is wrong, `(..., C)`."""
         label = label_indicator(labels, teacher_logits)
-        others = (1.0 - self.correct_probability) / (teacher_logits.shape[-1] - 1)
-        smoothed = ops.where(label, math.log(self.correct_probability), math.log(others))
+        others = ops.logical_and(present_classes(teacher_logits), ops.logical_not(label))
+        count = ops.sum(ops.cast(others, "float32"), axis=-1, keepdims=True)
+        share = math.log(1.0 - self.correct_probability) - ops.log(ops.maximum(count, 1.0))
+        smoothed = ops.where(
+            label, math.log(self.correct_probability), ops.where(others, share, LOG_OF_ZERO)
+        )
         wrong = ops.any(
             ops.logical_and(label, ops.logical_not(top_class_indicator(teacher_logits))),
             axis=-1,

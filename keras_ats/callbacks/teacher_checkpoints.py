@@ -1,10 +1,14 @@
 """Teachers at every age, to pick one that was stopped early (ESKD)."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 
+from keras_ats import files
+from keras_ats.checks import as_integer, as_number
 from keras_ats.types import Config
 
 
@@ -19,6 +23,7 @@ class TeacherCheckpoints(keras.callbacks.Callback):
         every: Number of epochs between two files. Defaults to 1.
 
     Raises:
+        TypeError: If `directory` is no path, or `every` no integer.
         ValueError: If `every` is below 1.
 
     Example:
@@ -41,20 +46,14 @@ class TeacherCheckpoints(keras.callbacks.Callback):
 
     def __init__(self, directory: str | Path, every: int = 1) -> None:
         super().__init__()
-        if every < 1:
-            raise ValueError(f"`every` must be at least 1. Received: every={every!r}.")
-        self.directory = Path(directory)
-        self.every = every
+        self.directory = files.local_path(directory, "directory")
+        self.every = as_integer(every, "every")
 
     def on_epoch_end(self, epoch: int, logs: Config | None = None) -> None:
         """Saves the model; called by Keras, which counts epochs from 0."""
         if (epoch + 1) % self.every == 0:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            path = self._path(epoch + 1)
-            # Renamed when whole: a run killed while it writes leaves no broken teacher behind.
-            unfinished = path.with_name(f"unfinished_{path.name}")
-            self.model.save(unfinished)
-            unfinished.replace(path)
+            with files.whole_file(self._path(epoch + 1)) as unfinished:
+                self.model.save(unfinished)
 
     @property
     def epochs(self) -> list[int]:
@@ -91,11 +90,26 @@ class TeacherCheckpoints(keras.callbacks.Callback):
 
         Raises:
             FileNotFoundError: If there are no files.
+            TypeError: If a score is not a number.
+            ValueError: If a score is NaN.
         """
         if not self.epochs:
             raise FileNotFoundError(f"No teachers in {self.directory}: train one first.")
-        scores = {epoch: score(self.load(epoch)) for epoch in self.epochs}
+        scores = {epoch: self._score(score, epoch) for epoch in self.epochs}
         return self.load(max(scores, key=lambda epoch: scores[epoch]))
+
+    def _score(self, score: Callable[[keras.Model], float], epoch: int) -> float:
+        value: Any = score(self.load(epoch))
+        if keras.ops.is_tensor(value):
+            value = keras.ops.convert_to_numpy(value).item()
+        number = as_number(value, "score(teacher)", "a number, the higher the better")
+        if math.isnan(number):  # Neither higher nor lower than another: `max` would go by chance.
+            raise ValueError(
+                f"The teacher of epoch {epoch} cannot be compared. Received: a score of "
+                f"{value!r}. If its training has diverged, delete {self._path(epoch)} and those "
+                "after it; otherwise mend `score`."
+            )
+        return number
 
     def _path(self, epoch: int) -> Path:
         return self.directory / f"epoch_{epoch:03d}.keras"

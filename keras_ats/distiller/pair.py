@@ -8,6 +8,7 @@ from keras_ats.record import Lesson, Needs, Outputs
 from keras_ats.teachers.live import LiveTeacher, as_teacher
 from keras_ats.teachers.teacher import Teacher
 from keras_ats.types import Nested
+from keras_ats.views.keras_model import as_keras_model
 from keras_ats.views.view import View
 
 
@@ -108,11 +109,7 @@ class Pair:
 
 
 def _check_student(teacher: Any, student: Any) -> None:
-    if not isinstance(student, keras.Model):
-        raise TypeError(
-            f"`student` must be a keras.Model. Received: {student!r} of type "
-            f"{type(student).__name__}. Expected: Distiller(teacher, student)."
-        )
+    as_keras_model(student, "`student`", "Distiller(teacher, student)")
     if teacher is student:
         raise ValueError(
             "Teacher and student are the same model, which would teach itself what it knows. "

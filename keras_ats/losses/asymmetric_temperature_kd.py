@@ -32,7 +32,7 @@ class AsymmetricTemperatureKD(SoftTargetKD):
         wrong_temperature: $\tau_2 > 0$, dimensionless, meant to be the smaller one. Defaults to 2.
         student_temperature: $\tau_S > 0$, dimensionless. Defaults to 1, as in the authors' code.
         adjustment: A rule of `keras_ats.adjustments`, a list of them, or None (default).
-        **options: As for `KDLoss`: `reduction`, `name`.
+        **options: As for `KDLoss`: `reduction`, `name`, `ignore_label`, `pseudo_labels`.
 
     Raises:
         TypeError: If a temperature is not a number.

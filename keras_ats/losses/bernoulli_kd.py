@@ -8,6 +8,7 @@ from keras import ops
 from keras_ats import checks
 from keras_ats.losses.kd_loss import KDLoss, LossOptions
 from keras_ats.ops.divergences import bernoulli_kl_divergence
+from keras_ats.ops.label_range import invalid_rows
 from keras_ats.ops.softmax import asymmetric_temperature
 from keras_ats.record import Lesson
 from keras_ats.types import Tensor
@@ -29,18 +30,26 @@ class BernoulliKD(KDLoss):
     summed over classes, averaged over valid positions. A higher $\tau_1$ takes confidence from the
     classes that are there; a lower $\tau_2$ keeps apart those that are nearly there and those that
     are far off. Three equal temperatures give plain distillation of each class, as `TemperatureKD`
-    does for softmax. Both models must give the logits before the sigmoid; a single output unit
-    is fine. A constant added to all logits changes every answer.
+    does for softmax. Both models must give the logits before the sigmoid. A constant added to all
+    logits changes every answer.
+
+    A single unit is ATS over two classes whose logits are $(0, f)$, "no" and "yes": $\tau_1$ where
+    the answer is yes, $\tau_2$ where it is no, up to the targets' entropy. To ATS a softmax over
+    $(-f/2, f/2)$ is another teacher, though its probabilities are the same: both its answers are
+    softened alike, by $2 \tau_1 \tau_2 / (\tau_1 + \tau_2)$, whatever the label.
 
     Labels are rows of zeros and ones, one per class, shape `(..., C)`; values between count in
-    part. With a single unit `(...,)` will do.
+    part. With a single unit `(...,)` will do. Labels outside [0, 1], such as -1 and +1 or 0 and
+    255, make the loss NaN. `pseudo_labels` are 1 where the teacher's logit is above 0.
 
     Args:
         correct_temperature: $\tau_1 > 0$, dimensionless. Defaults to 4.
         wrong_temperature: $\tau_2 > 0$, dimensionless. Defaults to 2.
         student_temperature: $\tau_S > 0$, dimensionless. Defaults to 1, as for
             `AsymmetricTemperatureKD`.
-        **options: As for `KDLoss`: `reduction`, `name`.
+        unknown_label: The label, such as -1, of a class of which nothing is known: it is left out
+            of the sum. Defaults to None.
+        **options: As for `KDLoss`: `reduction`, `name`, `ignore_label`, `pseudo_labels`.
 
     Raises:
         TypeError: If a temperature is not a number.
@@ -66,6 +75,7 @@ class BernoulliKD(KDLoss):
         wrong_temperature: float = 2.0,
         *,
         student_temperature: float = 1.0,
+        unknown_label: float | None = None,
         **options: Unpack[LossOptions],
     ) -> None:
         super().__init__(**options)
@@ -78,25 +88,48 @@ class BernoulliKD(KDLoss):
         self.student_temperature = self.add_variable(
             student_temperature, "student_temperature", checks.temperature
         )
+        self.unknown_label = (
+            None if unknown_label is None else checks.finite_number(unknown_label, "unknown_label")
+        )
 
     def call(self, lesson: Lesson) -> Tensor:
         """Returns the loss of each position, shape `(...,)`."""
-        teacher_logits = lesson.teacher.logits
-        labels = ops.cast(ops.convert_to_tensor(lesson.labels), "float32")
-        if teacher_logits.shape[-1] == 1 and len(labels.shape) == len(teacher_logits.shape) - 1:
-            labels = ops.expand_dims(labels, -1)
-        _check_one_label_per_class(labels, teacher_logits)
+        student_logits, teacher_logits = lesson.student.logits, lesson.teacher.logits
+        labels = _rows(lesson.labels, teacher_logits)
+        if self.unknown_label is not None:
+            known = labels != self.unknown_label
+            # Equal logits have no divergence and no gradient.
+            student_logits = ops.where(known, student_logits, 0.0)
+            teacher_logits = ops.where(known, teacher_logits, 0.0)
         temperature = asymmetric_temperature(
-            labels, teacher_logits, self.correct_temperature, self.wrong_temperature
+            ops.clip(labels, 0.0, 1.0),
+            teacher_logits,
+            self.correct_temperature,
+            self.wrong_temperature,
         )
         student_temperature = self.student_temperature.value
         values = bernoulli_kl_divergence(
-            teacher_logits / temperature, lesson.student.logits / student_temperature
+            teacher_logits / temperature, student_logits / student_temperature
         )
         return student_temperature**2 * values
 
+    def labels_of_teacher(self, teacher_logits: Tensor) -> Tensor:
+        """Returns 1 for each class that the teacher finds more likely than not, `(..., C)`."""
+        return ops.cast(teacher_logits > 0, "float32")
 
-def _check_one_label_per_class(labels: Tensor, logits: Tensor) -> None:
+    def invalid_labels(self, labels: Tensor, logits: Tensor) -> Tensor:
+        """Returns where a label is outside [0, 1] and not the unknown one, shape `(...,)`."""
+        labels = _rows(labels, logits)
+        if self.unknown_label is not None:
+            labels = ops.where(labels == self.unknown_label, 0.0, labels)
+        return invalid_rows(labels)
+
+
+def _rows(labels: Tensor, logits: Tensor) -> Tensor:
+    """Labels as float32 rows of shape `(..., C)`; raises if there is not one for each class."""
+    labels = ops.cast(ops.convert_to_tensor(labels), "float32")
+    if logits.shape[-1] == 1 and len(labels.shape) == len(logits.shape) - 1:
+        labels = ops.expand_dims(labels, -1)
     label_shape, logit_shape = tuple(labels.shape), tuple(logits.shape)
     if len(label_shape) != len(logit_shape) or label_shape[-1] != logit_shape[-1]:
         raise ValueError(
@@ -104,3 +137,4 @@ def _check_one_label_per_class(labels: Tensor, logits: Tensor) -> None:
             f"labels of shape {label_shape} for logits of shape {logit_shape}. Expected: "
             f"{logit_shape}; turn class ids into rows with keras.ops.one_hot."
         )
+    return labels

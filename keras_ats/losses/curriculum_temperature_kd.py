@@ -24,7 +24,7 @@ class CurriculumTemperatureKD(SoftTargetKD):
     Args:
         temperature: The learned temperature. Defaults to `temperatures.Learned()`.
         adjustment: A rule of `keras_ats.adjustments`, a list of them, or None (default).
-        **options: As for `KDLoss`: `reduction`, `name`.
+        **options: As for `KDLoss`: `reduction`, `name`, `ignore_label`, `pseudo_labels`.
 
     Raises:
         TypeError: If `temperature` is not a `temperatures.Learned`.

@@ -38,7 +38,7 @@ class DecoupledKD(KDLoss):
         wrong_weight: $\beta \ge 0$, weight of the second part. Defaults to 8; the authors use 2 to
             8 on CIFAR-100, and 0.5 on ImageNet.
         adjustment: A rule of `keras_ats.adjustments`, a list of them, or None (default).
-        **options: As for `KDLoss`: `reduction`, `name`.
+        **options: As for `KDLoss`: `reduction`, `name`, `ignore_label`, `pseudo_labels`.
 
     Raises:
         TypeError: If an argument is of the wrong type.

@@ -10,6 +10,7 @@ from keras_ats import checks
 from keras_ats.adjustments.adjustment import Adjustment
 from keras_ats.adjustments.chain import as_adjustment
 from keras_ats.losses.kd_loss import KDLoss, LossOptions
+from keras_ats.ops.absent_classes import present_classes
 from keras_ats.ops.correlation import pearson_correlation
 from keras_ats.ops.softmax import temperature_softmax
 from keras_ats.record import Lesson
@@ -31,7 +32,8 @@ class DIST(KDLoss):
     samples. The second term **depends on which samples share a batch**, its size included: a
     smaller last batch, or the share of one replica under `tf.distribute`, gives another value.
     All leading axes count as samples; masked positions leave the correlation. Per position the
-    second term is the same for all, so that the mean is the formula above.
+    second term is the same for all, so that the mean is the formula above. Classes that neither
+    has, whose logits are minus infinity, leave both correlations.
 
     With a single sample the second term is constant; with two classes the first has no gradient.
     The authors add twice the whole to the cross-entropy: both weights 2 and
@@ -42,7 +44,7 @@ class DIST(KDLoss):
         inter_class_weight: $\beta \ge 0$, weight of the correlation over classes. Defaults to 1.
         intra_class_weight: $\gamma \ge 0$, weight of the correlation over samples. Defaults to 1.
         adjustment: A rule of `keras_ats.adjustments`, a list of them, or None (default).
-        **options: As for `KDLoss`: `reduction`, `name`.
+        **options: As for `KDLoss`: `reduction`, `name`, `ignore_label`, `pseudo_labels`.
 
     Raises:
         TypeError: If an argument is of the wrong type.
@@ -83,15 +85,19 @@ class DIST(KDLoss):
         temperature = self.temperature.value
         student = temperature_softmax(lesson.student.logits, temperature)
         teacher = ops.exp(self.soft_targets(lesson, temperature))
-        mask = lesson.student.mask
-        over_classes = pearson_correlation(student, teacher)
-        flat = (-1, student.shape[-1])
-        over_samples = pearson_correlation(
-            ops.reshape(student, flat),
-            ops.reshape(teacher, flat),
-            axis=0,
-            mask=None if mask is None else ops.reshape(mask, (-1, 1)),
+        present = ops.logical_or(
+            present_classes(lesson.student.logits), present_classes(lesson.teacher.logits)
         )
+        over_classes = pearson_correlation(student, teacher, mask=present)
+        mask = lesson.student.mask
+        if mask is not None:
+            present = ops.logical_and(present, ops.expand_dims(mask, -1))
+        student, teacher, present = (
+            ops.reshape(values, (-1, student.shape[-1])) for values in (student, teacher, present)
+        )
+        over_samples = pearson_correlation(student, teacher, axis=0, mask=present)
+        counted = ops.cast(ops.any(present, axis=0), "float32")
+        mean = ops.sum(counted * over_samples) / ops.maximum(ops.sum(counted), 1.0)
         inter_class_part = self.inter_class_weight * (1.0 - over_classes)
-        intra_class_part = self.intra_class_weight * (1.0 - ops.mean(over_samples))
+        intra_class_part = self.intra_class_weight * (1.0 - mean)
         return temperature**2 * (inter_class_part + intra_class_part)

@@ -30,7 +30,7 @@ class DynamicTemperatureKD(SoftTargetKD):
             The paper pairs DTD with `Swap`.
         scale_by_squared_temperature: Whether each sample's loss carries $\tau_x^2$. Defaults to
             False, as in the public implementations checked.
-        **options: As for `KDLoss`: `reduction`, `name`.
+        **options: As for `KDLoss`: `reduction`, `name`, `ignore_label`, `pseudo_labels`.
 
     Example:
 

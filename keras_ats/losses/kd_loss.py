@@ -7,9 +7,11 @@ from keras import ops
 
 from keras_ats._keras import get_keras_mask
 from keras_ats.adjustments.adjustment import Adjustment, adjusted_log_softmax
-from keras_ats.checks import snake_case
+from keras_ats.checks import as_boolean, as_whole_number, snake_case
 from keras_ats.losses.distillation_loss import DistillationLoss
-from keras_ats.ops.labels import are_class_ids, shapes_fit
+from keras_ats.losses.ignored_labels import joined_masks
+from keras_ats.losses.logit_arguments import check_logits, cleared_labels, mask_of_positions
+from keras_ats.ops.label_range import has_label, invalid_labels, nan_where_invalid
 from keras_ats.record import Lesson, Needs, Outputs
 from keras_ats.types import Tensor
 
@@ -23,6 +25,8 @@ class LossOptions(TypedDict, total=False):
 
     reduction: Reduction | None
     name: str | None
+    ignore_label: int | None
+    pseudo_labels: bool
 
 
 class KDLoss(DistillationLoss, keras.losses.Loss):
@@ -37,6 +41,15 @@ class KDLoss(DistillationLoss, keras.losses.Loss):
             valid positions, `"none"` gives one value per position,
             `"mean_with_sample_weight"` divides by the sum of the weights.
         name: Name of the loss. Defaults to the class name in snake case.
+        ignore_label: A class id, such as 255 or -100, whose positions are left out as if they were
+            masked. Defaults to None. A `Distiller` leaves out the `ignore_class` of its supervised
+            loss by itself where a loss reads labels; one that reads none learns there too, unless
+            this is given.
+        pseudo_labels: Whether the teacher's class stands in for the label, for data that has none
+            or labels that are not to be trusted. Defaults to False.
+
+    Any other label out of range, or row with entries outside [0, 1], makes the loss NaN, on every
+    backend, where the position counts. Gradients stay finite.
 
     Attributes:
         needs_labels: Whether `call` reads the labels. Defaults to False.
@@ -60,19 +73,28 @@ class KDLoss(DistillationLoss, keras.losses.Loss):
     adjustment: Adjustment | None = None
 
     def __init__(
-        self, *, reduction: Reduction | None = "sum_over_batch_size", name: str | None = None
+        self,
+        *,
+        reduction: Reduction | None = "sum_over_batch_size",
+        name: str | None = None,
+        ignore_label: int | None = None,
+        pseudo_labels: bool = False,
     ) -> None:
         # Always float32: a loss in the models' half precision would round away what it teaches.
         # The name is the same in every run, since logs go by it; Keras would count instances.
         keras.losses.Loss.__init__(
             self, name=name or snake_case(type(self).__name__), reduction=reduction, dtype="float32"
         )
+        self.ignore_label = (
+            None if ignore_label is None else as_whole_number(ignore_label, "ignore_label")
+        )
+        self.pseudo_labels = as_boolean(pseudo_labels, "pseudo_labels")
 
     @property
     def needs(self) -> Needs:  # type: ignore[override]
-        """What the loss cannot be computed without: labels, if it or its adjustment reads them."""
-        adjusted_by_label = self.adjustment is not None and self.adjustment.needs_labels
-        return Needs(labels=self.needs_labels or adjusted_by_label)
+        """What the loss cannot be computed without: labels, unless the teacher's class will do."""
+        reads_given_labels = self._reads_labels and not self.pseudo_labels
+        return Needs(labels=reads_given_labels or self.ignore_label is not None)
 
     def __call__(
         self,
@@ -105,25 +127,37 @@ class KDLoss(DistillationLoss, keras.losses.Loss):
             mask = get_keras_mask(student_logits)
         student_logits = ops.cast(ops.convert_to_tensor(student_logits), "float32")
         teacher_logits = ops.cast(ops.convert_to_tensor(teacher_logits), "float32")
-        self._check_classes(student_logits, teacher_logits)
+        # There is nothing to exchange or to standardise among the classes of a single logit.
+        needed = self.min_classes if self.adjustment is None else max(self.min_classes, 2)
+        check_logits(student_logits, teacher_logits, needed)
         if labels is None and self.needs.labels:
             raise ValueError(self._labels_are_missing())
         if mask is not None:
-            mask = _mask_of_positions(mask, student_logits)
+            mask = mask_of_positions(mask, student_logits)
+        if self.ignore_label is not None:
+            mask = joined_masks(mask, self._labelled(labels, student_logits, self.ignore_label))
+        if self.pseudo_labels:
+            labels = self.labels_of_teacher(teacher_logits)
+        if mask is not None:
             # A padded position may hold anything, NaN included; zeroing the loss afterwards
             # would still let that into the gradient.
             valid = ops.expand_dims(mask, -1)
             student_logits = ops.where(valid, student_logits, 0.0)
             teacher_logits = ops.where(valid, teacher_logits, 0.0)
-            if self.needs.labels:
-                labels = _without_padding(labels, valid, student_logits)
+        invalid = None
+        if self._reads_labels:
+            if mask is not None:
+                labels = cleared_labels(labels, mask, student_logits)
+            invalid = self.invalid_labels(labels, student_logits)
+            labels = cleared_labels(labels, ops.logical_not(invalid), student_logits)
         if self.adjustment is not None:
             student_logits = self.adjustment.adjust_student_logits(student_logits)
             teacher_logits = self.adjustment.adjust_logits(teacher_logits, labels)
         lesson = Lesson(
             Outputs(student_logits, mask=mask), Outputs(ops.stop_gradient(teacher_logits)), labels
         )
-        return self.reduce(self.call(lesson), sample_weight, mask)
+        value = self.reduce(self.call(lesson), sample_weight, mask)
+        return value if invalid is None else nan_where_invalid(value, invalid, sample_weight, mask)
 
     def parts(self, lesson: Lesson) -> dict[str, Tensor]:
         """Returns the loss of one batch under its name."""
@@ -149,56 +183,60 @@ class KDLoss(DistillationLoss, keras.losses.Loss):
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `call`.")
 
+    def labels_of_teacher(self, teacher_logits: Tensor) -> Tensor:
+        """Returns the labels that the teacher would give, for `pseudo_labels`; by default ids.
+
+        Args:
+            teacher_logits: float32 tensor of shape `(..., C)`.
+
+        Returns:
+            Labels in a form that the loss takes.
+        """
+        return ops.argmax(teacher_logits, axis=-1)
+
+    def invalid_labels(self, labels: Tensor, logits: Tensor) -> Tensor:
+        """Returns where labels are out of range, which makes the loss NaN.
+
+        Args:
+            labels: Labels as the caller gave them, cleared where masked.
+            logits: Tensor of shape `(..., C)`; only its shape is used.
+
+        Returns:
+            Bool tensor of shape `(...,)`.
+        """
+        return invalid_labels(labels, logits)
+
     def soft_targets(self, lesson: Lesson, temperature: Tensor) -> Tensor:
         """Returns the log of what the teacher teaches at a temperature, shape `(..., C)`."""
         return adjusted_log_softmax(
             self.adjustment, lesson.teacher.logits, lesson.labels, temperature
         )
 
-    def _check_classes(self, student_logits: Tensor, teacher_logits: Tensor) -> None:
-        student_shape, teacher_shape = tuple(student_logits.shape), tuple(teacher_logits.shape)
-        if not student_shape or not shapes_fit(student_shape, teacher_shape):
+    @property
+    def _reads_labels(self) -> bool:
+        adjusted_by_label = self.adjustment is not None and self.adjustment.needs_labels
+        return self.needs_labels or adjusted_by_label
+
+    def _labelled(self, labels: Tensor, logits: Tensor, ignored: int) -> Tensor:
+        labelled = has_label(labels, logits, ignored)
+        if labelled is None:
             raise ValueError(
-                "Student and teacher logits must have the same shape, classes last. Received: "
-                f"student {student_shape}, teacher {teacher_shape}. If the class counts differ, "
-                "give both models the same classes in the same order (slice the wider output)."
+                "`ignore_label` is a class id, and needs labels that are class ids. Received: "
+                f"ignore_label={ignored} with labels of shape {tuple(labels.shape)} for logits of "
+                f"shape {tuple(logits.shape)}. Pass ids, or a mask instead of `ignore_label`."
             )
-        # There is nothing to exchange or to standardise among the classes of a single logit.
-        needed = self.min_classes if self.adjustment is None else max(self.min_classes, 2)
-        if student_shape[-1] is not None and student_shape[-1] < needed:
-            raise ValueError(
-                f"Soft targets need at least {needed} classes on the last axis. Received: shape "
-                f"{student_shape}. A single sigmoid unit is a two-class problem: use Dense(2), or "
-                "BernoulliKD, which is made for sigmoid units."
-            )
+        return labelled
 
     def _labels_are_missing(self) -> str:
-        name, remedy = type(self).__name__, "use a loss that needs none, such as TemperatureKD"
+        name = type(self).__name__
+        remedy = "use a loss that needs none, such as TemperatureKD"
         if self.adjustment is not None and self.adjustment.needs_labels:
             name += f" with adjustment={type(self.adjustment).__name__}"
             remedy = "leave the adjustment out"
+        if self.ignore_label is not None:
+            name += f" with ignore_label={self.ignore_label}"
+            remedy = "leave `ignore_label` out"
         return (
             f"{name} needs labels. Received: labels=None. Pass the class ids or one-hot labels of "
-            f"the batch, or {remedy}."
+            f"the batch, let the teacher give them (pseudo_labels=True), or {remedy}."
         )
-
-
-def _without_padding(labels: Tensor, valid: Tensor, logits: Tensor) -> Tensor:
-    """Clears rows of labels where they are padding; ids are harmless there, whatever they are."""
-    labels = ops.convert_to_tensor(labels)
-    if are_class_ids(labels, logits):
-        return labels
-    return ops.where(valid, labels, ops.zeros_like(labels))
-
-
-def _mask_of_positions(mask: Tensor, logits: Tensor) -> Tensor:
-    mask = ops.cast(ops.convert_to_tensor(mask), "bool")
-    if len(mask.shape) == len(logits.shape) and mask.shape[-1] == 1:
-        mask = ops.squeeze(mask, axis=-1)
-    if not shapes_fit(mask.shape, logits.shape[:-1]):
-        raise ValueError(
-            f"`mask` must have one value per position. Received: mask of shape "
-            f"{tuple(mask.shape)} for logits of shape {tuple(logits.shape)}. Expected: shape "
-            f"{tuple(logits.shape[:-1])}."
-        )
-    return mask

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_ats import checks
 from keras_ats.losses.kd_loss import KDLoss, LossOptions
+from keras_ats.ops.absent_classes import present_classes
 from keras_ats.ops.labels import label_distribution
 from keras_ats.ops.softmax import temperature_log_softmax
 from keras_ats.record import Lesson
@@ -24,11 +25,13 @@ class LabelSmoothing(KDLoss):
 
     with $p_c = (1 - \epsilon) \, y_c + \epsilon / C$ when spread over all classes, and
     $p_c = (1 - \epsilon) \, y_c + \epsilon \, (1 - y_c) / (C - 1)$ when over the wrong ones.
+    Classes that the student does not have, whose logit is minus infinity, do not count and get
+    no share.
 
     Args:
         smoothing: $\epsilon$ within [0, 1], the probability that is spread. Defaults to 0.1.
         spread: `"all"` (default), as in the original paper and Keras, or `"wrong"`.
-        **options: As for `KDLoss`: `reduction`, `name`.
+        **options: As for `KDLoss`: `reduction`, `name`, `ignore_label`, `pseudo_labels`.
 
     Raises:
         TypeError: If `smoothing` is not a number.
@@ -61,8 +64,11 @@ class LabelSmoothing(KDLoss):
     def call(self, lesson: Lesson) -> Tensor:
         """Returns the loss of each position, shape `(...,)`."""
         student_logits = lesson.student.logits
-        smoothing, num_classes = self.smoothing.value, student_logits.shape[-1]
+        smoothing = self.smoothing.value
         label = label_distribution(lesson.labels, student_logits)
-        rest = 1.0 / num_classes if self.spread == "all" else (1.0 - label) / (num_classes - 1)
+        present = ops.cast(present_classes(student_logits), "float32")
+        if self.spread == "wrong":
+            present *= 1.0 - label
+        rest = present / ops.maximum(ops.sum(present, axis=-1, keepdims=True), 1e-7)
         targets = (1.0 - smoothing) * label + smoothing * rest
         return -ops.sum(targets * temperature_log_softmax(student_logits), axis=-1)

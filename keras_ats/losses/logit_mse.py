@@ -9,6 +9,7 @@ from keras import ops
 from keras_ats.adjustments.adjustment import Adjustment
 from keras_ats.adjustments.chain import as_logit_adjustment
 from keras_ats.losses.kd_loss import KDLoss, LossOptions
+from keras_ats.ops.absent_classes import present_classes
 from keras_ats.record import Lesson
 from keras_ats.types import Tensor
 
@@ -25,11 +26,12 @@ class LogitMSE(KDLoss):
     averaged over classes too, unlike the other losses here. It **depends on a constant added to
     the logits** of either side, which no softmax would notice: feed it logits, not
     log-probabilities, or take that freedom away with
-    `adjustment=keras_ats.adjustments.Standardize()`.
+    `adjustment=keras_ats.adjustments.Standardize()`. Classes that one of the two does not have,
+    whose logit is minus infinity, are left out.
 
     Args:
         adjustment: A rule of `keras_ats.adjustments` for logits, a list of them, or None (default).
-        **options: As for `KDLoss`: `reduction`, `name`.
+        **options: As for `KDLoss`: `reduction`, `name`, `ignore_label`, `pseudo_labels`.
 
     Example:
 
@@ -54,4 +56,8 @@ class LogitMSE(KDLoss):
 
     def call(self, lesson: Lesson) -> Tensor:
         """Returns the loss of each position, shape `(...,)`."""
-        return ops.mean(ops.square(lesson.student.logits - lesson.teacher.logits), axis=-1)
+        student, teacher = lesson.student.logits, lesson.teacher.logits
+        present = ops.logical_and(present_classes(student), present_classes(teacher))
+        difference = ops.where(present, student - teacher, 0.0)
+        count = ops.sum(ops.cast(present, "float32"), axis=-1)
+        return ops.sum(ops.square(difference), axis=-1) / ops.maximum(count, 1.0)

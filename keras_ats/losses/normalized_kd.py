@@ -43,7 +43,7 @@ class NormalizedKD(KDLoss):
         wrong_weight: $\gamma \ge 0$, weight of the second part. Defaults to 1.5, as on ImageNet;
             the authors use 3.5 on CIFAR-100.
         adjustment: A rule of `keras_ats.adjustments`, a list of them, or None (default).
-        **options: As for `KDLoss`: `reduction`, `name`.
+        **options: As for `KDLoss`: `reduction`, `name`, `ignore_label`, `pseudo_labels`.
 
     Raises:
         TypeError: If an argument is of the wrong type.

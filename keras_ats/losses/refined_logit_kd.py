@@ -35,7 +35,7 @@ class RefinedLogitKD(KDLoss):
     `compile(kd_weight=1.0, student_weight=1.0)`.
 
     This is for one correct class: a soft row (mixup, label smoothing) counts as its largest entry,
-    the first of equal ones. A position with an ignored label (an id out of range) has loss 0.
+    the first of equal ones.
 
     Args:
         temperature: $\tau > 0$, dimensionless, of the second part. Defaults to 4.
@@ -44,7 +44,7 @@ class RefinedLogitKD(KDLoss):
         correct_weight: $\alpha \ge 0$, weight of the first part. Defaults to 1.
         wrong_weight: $\beta \ge 0$, weight of the second part. Defaults to 8.
         adjustment: A rule of `keras_ats.adjustments`, a list of them, or None (default).
-        **options: As for `KDLoss`: `reduction`, `name`.
+        **options: As for `KDLoss`: `reduction`, `name`, `ignore_label`, `pseudo_labels`.
 
     Raises:
         TypeError: If an argument is of the wrong type.

@@ -38,7 +38,7 @@ class RelationKD(KDLoss):
         batch_weight: $\alpha \ge 0$, weight of the relations between samples. Defaults to 1.
         class_weight: $\beta \ge 0$, weight of the relations between classes. Defaults to 1.
         adjustment: A rule of `keras_ats.adjustments`, a list of them, or None (default).
-        **options: As for `KDLoss`: `reduction`, `name`.
+        **options: As for `KDLoss`: `reduction`, `name`, `ignore_label`, `pseudo_labels`.
 
     Raises:
         TypeError: If an argument is of the wrong type.

@@ -10,7 +10,12 @@ from keras_ats import checks
 from keras_ats.adjustments.adjustment import Adjustment
 from keras_ats.adjustments.chain import as_adjustment
 from keras_ats.losses.kd_loss import KDLoss, LossOptions
-from keras_ats.ops.divergences import cross_entropy, kl_divergence, reverse_kl_divergence
+from keras_ats.ops.divergences import (
+    cross_entropy,
+    jensen_shannon_divergence,
+    kl_divergence,
+    reverse_kl_divergence,
+)
 from keras_ats.ops.softmax import temperature_log_softmax
 from keras_ats.record import Lesson
 from keras_ats.temperatures.constant import as_temperature
@@ -21,6 +26,7 @@ _DIVERGENCES = {
     "kl": kl_divergence,
     "cross_entropy": cross_entropy,
     "reverse_kl": reverse_kl_divergence,
+    "jensen_shannon": jensen_shannon_divergence,
 }
 
 
@@ -44,10 +50,11 @@ class SoftTargetKD(KDLoss):
             temperature, which a rule with one temperature per class cannot offer.
         adjustment: A rule of `keras_ats.adjustments` applied to the teacher's logits before any
             temperature. Defaults to None.
-        divergence: `"kl"` (default), `"cross_entropy"` or `"reverse_kl"`.
+        divergence: `"kl"` (default), `"cross_entropy"`, `"reverse_kl"` or `"jensen_shannon"`; with
+            its weight that is `JensenShannonKD`.
         scale_by_squared_temperature: Whether the loss carries $\tau_S^2$, which keeps gradients of
             the same size at every temperature. Defaults to True.
-        **options: As for `KDLoss`: `reduction`, `name`.
+        **options: As for `KDLoss`: `reduction`, `name`, `ignore_label`, `pseudo_labels`.
 
     Raises:
         TypeError: If a part is of the wrong type.
@@ -73,7 +80,7 @@ class SoftTargetKD(KDLoss):
         *,
         student_temperature: float | None = None,
         adjustment: Adjustment | Sequence[Adjustment] | None = None,
-        divergence: Literal["kl", "cross_entropy", "reverse_kl"] = "kl",
+        divergence: Literal["kl", "cross_entropy", "reverse_kl", "jensen_shannon"] = "kl",
         scale_by_squared_temperature: bool = True,
         **options: Unpack[LossOptions],
     ) -> None:
@@ -104,13 +111,22 @@ class SoftTargetKD(KDLoss):
         student_temperature = (
             temperature if self.student_temperature is None else self.student_temperature.value
         )
-        values = _DIVERGENCES[self.divergence](
+        values = self.distance(
             self.soft_targets(lesson, temperature),
             temperature_log_softmax(lesson.student.logits, student_temperature),
         )
         if self.scale_by_squared_temperature:
             values *= _per_position(student_temperature) ** 2
         return values
+
+    def distance(self, targets: Tensor, log_probabilities: Tensor) -> Tensor:
+        """Returns how far the student is from its targets, shape `(...,)`.
+
+        Args:
+            targets: Log of the soft targets, `(..., C)`.
+            log_probabilities: Log of the softened student, `(..., C)`.
+        """
+        return _DIVERGENCES[self.divergence](targets, log_probabilities)
 
 
 def _per_position(temperature: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ class TemperatureKD(SoftTargetKD):
     Args:
         temperature: $\tau > 0$, dimensionless. Defaults to 4.
         adjustment: A rule of `keras_ats.adjustments`, a list of them, or None (default).
-        **options: As for `KDLoss`: `reduction`, `name`.
+        **options: As for `KDLoss`: `reduction`, `name`, `ignore_label`, `pseudo_labels`.
 
     Raises:
         TypeError: If `temperature` is not a number.

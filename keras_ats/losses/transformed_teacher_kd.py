@@ -32,7 +32,7 @@ class TransformedTeacherKD(SoftTargetKD):
         weighted: Whether samples are weighted (WTTM). Defaults to False.
         student_temperature: Above 0, dimensionless. Defaults to 1, which is the method.
         adjustment: A rule of `keras_ats.adjustments`, a list of them, or None (default).
-        **options: As for `KDLoss`: `reduction`, `name`.
+        **options: As for `KDLoss`: `reduction`, `name`, `ignore_label`, `pseudo_labels`.
 
     Raises:
         TypeError: If `temperature` is not a number.

@@ -8,6 +8,7 @@ from keras_ats.ops.class_groups import wrong_class_log_softmax as wrong_class_lo
 from keras_ats.ops.correlation import pearson_correlation as pearson_correlation
 from keras_ats.ops.divergences import bernoulli_kl_divergence as bernoulli_kl_divergence
 from keras_ats.ops.divergences import cross_entropy as cross_entropy
+from keras_ats.ops.divergences import jensen_shannon_divergence as jensen_shannon_divergence
 from keras_ats.ops.divergences import kl_divergence as kl_divergence
 from keras_ats.ops.divergences import reverse_kl_divergence as reverse_kl_divergence
 from keras_ats.ops.labels import are_class_ids as are_class_ids
@@ -15,6 +16,7 @@ from keras_ats.ops.labels import label_distribution as label_distribution
 from keras_ats.ops.labels import label_indicator as label_indicator
 from keras_ats.ops.labels import top_class_indicator as top_class_indicator
 from keras_ats.ops.positions import weights_of_positions as weights_of_positions
+from keras_ats.ops.probabilities import bernoulli_logits as bernoulli_logits
 from keras_ats.ops.probabilities import (
     centered_log_probabilities as centered_log_probabilities,
 )
@@ -37,6 +39,7 @@ __all__ = [
     "asymmetric_softmax",
     "asymmetric_temperature",
     "bernoulli_kl_divergence",
+    "bernoulli_logits",
     "centered_log_probabilities",
     "correct_wrong_log_softmax",
     "cross_entropy",
@@ -44,6 +47,7 @@ __all__ = [
     "derived_average",
     "derived_variance",
     "inherent_variance",
+    "jensen_shannon_divergence",
     "kl_divergence",
     "label_distribution",
     "label_indicator",

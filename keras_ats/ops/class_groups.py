@@ -2,12 +2,9 @@
 
 from keras import ops
 
+from keras_ats.ops.absent_classes import LOG_OF_ZERO, finite_logits, present_classes
 from keras_ats.ops.labels import label_distribution
 from keras_ats.types import Tensor
-
-# Stands for log 0. Finite, so that 0 * log 0 is 0, as the limit says, and not NaN; below anything
-# that float32 logits give, so that its exponential is 0 exactly.
-_LOG_OF_ZERO = -1e30
 
 
 def weighted_log_softmax(logits: Tensor, weights: Tensor, temperature: Tensor = 1.0) -> Tensor:
@@ -16,7 +13,7 @@ def weighted_log_softmax(logits: Tensor, weights: Tensor, temperature: Tensor = 
     $$\log p_c = \log w_c + f_c / \tau - \log \sum_j w_j \exp(f_j / \tau)$$
 
     A weight of 0 leaves the class out, before the largest logit is taken: it may be as large as it
-    likes without making the others underflow.
+    likes without making the others underflow. So does a logit of minus infinity.
 
     Args:
         logits: Float tensor of shape `(..., C)`, any float dtype.
@@ -34,7 +31,7 @@ def weighted_log_softmax(logits: Tensor, weights: Tensor, temperature: Tensor = 
     ```
     """
     present, terms = _weighted_terms(_softened(logits, temperature), weights)
-    return ops.where(present, ops.log_softmax(terms, axis=-1), _LOG_OF_ZERO)
+    return ops.where(present, ops.log_softmax(terms, axis=-1), LOG_OF_ZERO)
 
 
 def wrong_class_log_softmax(logits: Tensor, labels: Tensor, temperature: Tensor = 1.0) -> Tensor:
@@ -103,12 +100,12 @@ def correct_wrong_log_softmax(logits: Tensor, labels: Tensor, temperature: Tenso
 
 
 def _softened(logits: Tensor, temperature: Tensor) -> Tensor:
-    return ops.cast(logits, "float32") / ops.cast(temperature, "float32")
+    return finite_logits(logits) / ops.cast(temperature, "float32")
 
 
 def _weighted_terms(logits: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Which classes count, and the logarithm of each term of the weighted sum."""
     weights = ops.cast(weights, "float32")
-    present = weights > 0
+    present = ops.logical_and(weights > 0, present_classes(logits))
     log_weights = ops.log(ops.where(present, weights, 1.0))
-    return present, ops.where(present, logits + log_weights, _LOG_OF_ZERO)
+    return present, ops.where(present, logits + log_weights, LOG_OF_ZERO)

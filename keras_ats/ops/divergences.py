@@ -1,7 +1,13 @@
-"""Distances between two distributions, from their log-probabilities, one value per position."""
+r"""Distances between two distributions, from their log-probabilities, one value per position.
+
+A class that neither has, log-probability minus infinity on both sides, adds nothing to any of them
+and gets no gradient. One that only $p$ has makes $H(p, q)$ and $KL(p \| q)$ infinite: here they are
+a finite $10^{30}$ times its probability or so, and the gradient of the other classes is as ever.
+"""
 
 from keras import ops
 
+from keras_ats.ops.absent_classes import LOG_OF_ZERO, finite_logits
 from keras_ats.types import Tensor
 
 
@@ -22,8 +28,8 @@ def cross_entropy(target_log_probabilities: Tensor, log_probabilities: Tensor) -
     keras_ats.ops.cross_entropy(log_half, log_half)  # [log 2]
     ```
     """
-    targets = ops.exp(ops.cast(target_log_probabilities, "float32"))
-    return -ops.sum(targets * ops.cast(log_probabilities, "float32"), axis=-1)
+    targets = ops.exp(finite_logits(target_log_probabilities))
+    return -ops.sum(targets * finite_logits(log_probabilities), axis=-1)
 
 
 def kl_divergence(target_log_probabilities: Tensor, log_probabilities: Tensor) -> Tensor:
@@ -45,8 +51,8 @@ def kl_divergence(target_log_probabilities: Tensor, log_probabilities: Tensor) -
     keras_ats.ops.kl_divergence(log_half, log_half)  # [0]
     ```
     """
-    log_targets = ops.cast(target_log_probabilities, "float32")
-    difference = log_targets - ops.cast(log_probabilities, "float32")
+    log_targets = finite_logits(target_log_probabilities)
+    difference = log_targets - finite_logits(log_probabilities)
     return ops.sum(ops.exp(log_targets) * difference, axis=-1)
 
 
@@ -70,13 +76,52 @@ def reverse_kl_divergence(target_log_probabilities: Tensor, log_probabilities: T
     return kl_divergence(log_probabilities, target_log_probabilities)
 
 
+def jensen_shannon_divergence(
+    target_log_probabilities: Tensor, log_probabilities: Tensor, target_weight: Tensor = 0.5
+) -> Tensor:
+    r"""Generalised Jensen-Shannon divergence, in nats: finite whatever the two say.
+
+    $$\beta \, KL(p \| m) + (1 - \beta) \, KL(q \| m), \qquad m = \beta p + (1 - \beta) q$$
+
+    at most $\log 2$. As $\beta$ goes to 0 it tends to $\beta \, KL(p \| q)$, and as it goes to 1, to
+    $(1 - \beta) \, KL(q \| p)$.
+
+    Args:
+        target_log_probabilities: $\log p$, shape `(..., C)`.
+        log_probabilities: $\log q$, shape `(..., C)`.
+        target_weight: $\beta$ above 0 and below 1, a scalar. Defaults to 0.5.
+
+    Returns:
+        float32 tensor of shape `(...,)`.
+
+    Example:
+
+    ```python
+    yes, no = np.array([[0.0, -np.inf]]), np.array([[-np.inf, 0.0]])
+    keras_ats.ops.jensen_shannon_divergence(yes, no)  # [log 2]
+    ```
+
+    Reference: Lin, "Divergence Measures Based on the Shannon Entropy", 1991; with its weight,
+    Agarwal et al., "On-Policy Distillation of Language Models", ICLR 2024, arXiv 2306.13649.
+    """
+    log_targets, log_answers = (
+        finite_logits(log_p) for log_p in (target_log_probabilities, log_probabilities)
+    )
+    weight = ops.cast(target_weight, "float32")
+    mixture = ops.logaddexp(log_targets + ops.log(weight), log_answers + ops.log1p(-weight))
+    return weight * kl_divergence(log_targets, mixture) + (1.0 - weight) * kl_divergence(
+        log_answers, mixture
+    )
+
+
 def bernoulli_kl_divergence(target_logits: Tensor, logits: Tensor) -> Tensor:
     r"""Divergence between yes-or-no answers, one per class, summed over classes, in nats.
 
     $$\sum_c p_c \log \frac{p_c}{q_c} + (1 - p_c) \log \frac{1 - p_c}{1 - q_c}, \quad
     p = \sigma(f), \; q = \sigma(z)$$
 
-    for sigmoid heads, whose classes do not exclude each other.
+    for sigmoid heads, whose classes do not exclude each other. A logit of minus infinity is a sure
+    no, one of plus infinity a sure yes.
 
     Args:
         target_logits: $f$, shape `(..., C)`; any number of classes, one included.
@@ -91,7 +136,10 @@ def bernoulli_kl_divergence(target_logits: Tensor, logits: Tensor) -> Tensor:
     keras_ats.ops.bernoulli_kl_divergence(np.array([[2.0, 0.0]]), np.array([[2.0, 0.0]]))  # [0]
     ```
     """
-    target_logits, logits = ops.cast(target_logits, "float32"), ops.cast(logits, "float32")
+    target_logits, logits = (
+        ops.clip(ops.cast(side, "float32"), LOG_OF_ZERO, -LOG_OF_ZERO)
+        for side in (target_logits, logits)
+    )
     yes = ops.sigmoid(target_logits) * (ops.log_sigmoid(target_logits) - ops.log_sigmoid(logits))
     # `1 - sigmoid(f)` has no digits left for a sure teacher; `sigmoid(-f)` has them all.
     no = ops.sigmoid(-target_logits) * (ops.log_sigmoid(-target_logits) - ops.log_sigmoid(-logits))

@@ -27,5 +27,30 @@ def centered_log_probabilities(probabilities: Tensor) -> Tensor:
     keras_ats.ops.centered_log_probabilities(np.array([[0.5, 0.5]]))  # [[0, 0]]
     ```
     """
-    log_probabilities = ops.log(ops.maximum(ops.cast(probabilities, "float32"), _SMALLEST))
+    log_probabilities = _log(ops.cast(probabilities, "float32"))
     return log_probabilities - ops.mean(log_probabilities, axis=-1, keepdims=True)
+
+
+def bernoulli_logits(probabilities: Tensor) -> Tensor:
+    r"""The logits whose sigmoids these probabilities are: $\log p - \log(1 - p)$.
+
+    Unlike those of a softmax they are determined, as far as a probability near 1 still tells.
+
+    Args:
+        probabilities: Tensor of any shape; each entry stands for itself.
+
+    Returns:
+        float32 tensor of the same shape, finite where a probability is 0 or 1.
+
+    Example:
+
+    ```python
+    keras_ats.ops.bernoulli_logits(np.array([0.5, 0.731059]))  # [0, 1]
+    ```
+    """
+    probabilities = ops.cast(probabilities, "float32")
+    return _log(probabilities) - _log(1.0 - probabilities)
+
+
+def _log(probabilities: Tensor) -> Tensor:
+    return ops.log(ops.maximum(probabilities, _SMALLEST))

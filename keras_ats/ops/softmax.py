@@ -5,6 +5,7 @@ The formula of Asymmetric Temperature Scaling is `asymmetric_temperature` below.
 
 from keras import ops
 
+from keras_ats.ops.absent_classes import finite_logits
 from keras_ats.ops.labels import label_distribution
 from keras_ats.types import Tensor
 
@@ -14,13 +15,17 @@ def temperature_log_softmax(logits: Tensor, temperature: Tensor = 1.0) -> Tensor
 
     $$\log p_c = f_c / \tau_c - \log \sum_j \exp(f_j / \tau_j)$$
 
+    A class whose logit is minus infinity (a padded vocabulary, a masked class) is absent: the
+    result is that of the other classes, and no gradient reaches it.
+
     Args:
         logits: Float tensor of shape `(..., C)`, any float dtype.
         temperature: Above 0, anything that broadcasts against `logits`: a scalar, one value per
             sample `(..., 1)`, or one per class `(..., C)`. Defaults to 1.
 
     Returns:
-        float32 tensor of shape `(..., C)`.
+        float32 tensor of shape `(..., C)`; a huge negative number, whose exponential is 0, for
+        absent classes. Where all are absent, the same for each.
 
     Example:
 
@@ -30,8 +35,9 @@ def temperature_log_softmax(logits: Tensor, temperature: Tensor = 1.0) -> Tensor
 
     Reference: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015.
     """
-    logits = ops.cast(logits, "float32")
-    return ops.log_softmax(logits / ops.cast(temperature, "float32"), axis=-1)
+    # Made finite before the division, whose gradient in a learned temperature would be infinite.
+    softened = finite_logits(logits) / ops.cast(temperature, "float32")
+    return ops.log_softmax(softened, axis=-1)
 
 
 def temperature_softmax(logits: Tensor, temperature: Tensor = 1.0) -> Tensor:

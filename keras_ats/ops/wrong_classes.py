@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from keras import ops
 
+from keras_ats.ops.absent_classes import finite_logits, present_classes
 from keras_ats.ops.labels import label_distribution
 from keras_ats.types import Tensor
 
@@ -66,7 +67,8 @@ def derived_variance(probabilities: Tensor, labels: Tensor) -> Tensor:
 def inherent_variance(logits: Tensor, labels: Tensor, temperature: Tensor = 1.0) -> Tensor:
     r"""Population variance of the softmax over the wrong classes alone, $v(\tilde q)$.
 
-    Under ATS only the wrong-class temperature moves it.
+    Under ATS only the wrong-class temperature moves it. Absent classes, whose logit is minus
+    infinity, count as classes of probability 0.
 
     Args:
         logits: Float tensor of shape `(..., C)`, any float dtype.
@@ -84,7 +86,7 @@ def inherent_variance(logits: Tensor, labels: Tensor, temperature: Tensor = 1.0)
 
     Reference: Li et al., NeurIPS 2022, arXiv 2210.04427.
     """
-    logits = ops.cast(logits, "float32") / ops.cast(temperature, "float32")
+    logits = finite_logits(logits) / ops.cast(temperature, "float32")
     distribution = label_distribution(labels, logits)
     wrong = 1.0 - distribution
     lowest = ops.min(logits, axis=-1, keepdims=True)
@@ -112,6 +114,7 @@ def decompose_kd(
     \sum_{c \ne y} (p_c - e) \log q_c$$
 
     with $e$ the derived average: correct guidance, smooth regularisation, class discriminability.
+    Classes that neither side has, of probability 0 in both, are left out of all three.
 
     Args:
         target_probabilities: $p$, shape `(..., C)`, rows summing to 1.
@@ -130,10 +133,12 @@ def decompose_kd(
     Reference: Li et al., NeurIPS 2022, arXiv 2210.04427.
     """
     targets = ops.cast(target_probabilities, "float32")
-    student = ops.cast(student_log_probabilities, "float32")
+    student = finite_logits(student_log_probabilities)
     distribution = label_distribution(labels, targets)
-    wrong = 1.0 - distribution
-    average = derived_average(targets, labels)
+    absent = ops.logical_not(ops.logical_or(present_classes(student), targets > 0))
+    wrong = ops.where(absent, 0.0, 1.0 - distribution)
+    count = targets.shape[-1] - 1 - ops.sum(ops.cast(absent, "float32"), axis=-1)
+    average = ops.sum(wrong * targets, axis=-1) / ops.maximum(count, 1.0)
     return KDParts(
         correct_guidance=-ops.sum(distribution * targets * student, axis=-1),
         smooth_regularization=-average * ops.sum(wrong * student, axis=-1),

@@ -10,6 +10,7 @@ from keras_ats._keras import all_layers
 from keras_ats.record import Needs, Outputs, Shapes
 from keras_ats.teachers.teacher import Teacher
 from keras_ats.types import Nested
+from keras_ats.views.keras_model import origin_of
 from keras_ats.views.view import View
 
 
@@ -78,7 +79,7 @@ def as_teacher(teacher: Any, from_logits: bool | None) -> Teacher:
         return teacher
     raise TypeError(
         f"`teacher` must be a keras.Model or a keras_ats.teachers.Teacher. Received: {teacher!r} "
-        f"of type {type(teacher).__name__}. Expected: Distiller(teacher, student)."
+        f"of type {type(teacher).__name__}.{origin_of(teacher)} Expected: Distiller(teacher, student)."
     )
 
 

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_ats import checks
+from keras_ats.ops.absent_classes import present_classes
 from keras_ats.record import Lesson
 from keras_ats.temperatures.per_sample import PerSample
 from keras_ats.types import Tensor
@@ -65,4 +66,6 @@ class FocalWeighted(PerSample):
 
 
 def _direction(logits: Tensor) -> Tensor:
+    # A class that is absent, its logit minus infinity, has no part in the angle.
+    logits = ops.where(present_classes(logits), logits, 0.0)
     return logits / (ops.norm(logits, axis=-1, keepdims=True) + 1e-4)

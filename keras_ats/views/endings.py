@@ -1,110 +1,119 @@
 """Where the logits of a model are: its graph followed back from an output."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import keras
-import numpy as np
 
-from keras_ats._keras import call_arguments, producer
-from keras_ats.types import Shape
-from keras_ats.views.graph import describe, graph_inputs, has_graph, unique_name
+from keras_ats._keras import (
+    call_apart,
+    call_arguments,
+    get_keras_mask,
+    producer,
+    refilled_arguments,
+)
+from keras_ats.views.activations import ACTIVATIONS, Ending, activation_of
+from keras_ats.views.graph import (
+    describe,
+    describe_without_graph,
+    graph_inputs,
+    has_graph,
+    unique_name,
+)
+from keras_ats.views.operations import is_exchangeable, is_linear, is_unchanging
+from keras_ats.views.twins import twin_of
 from keras_ats.views.without_activation import WithoutActivation
-
-# At inference these return their input, so what ends in front of them is the model's ending.
-_PASS_THROUGH = (keras.layers.Identity, keras.layers.Dropout)
-_SOFTMAX_OPERATIONS = {"Softmax": "softmax", "LogSoftmax": "log_softmax"}
 
 
 @dataclass(frozen=True)
-class Ending:
-    """Where the logits are, and what the model makes of them: None if it returns them as such."""
+class FoundLogits:
+    """Logits within a graph, and what the model makes of them.
 
-    logits: keras.KerasTensor
-    activation: keras.layers.Layer | None
+    Attributes:
+        tensor: The logits. What leads to them is the model's graph, and behind it perhaps layers
+            of ours, of which the model's graph takes no note.
+        ending: `"logits"` if the model returns them as such, else its activation.
+        dtype: Type of what the activation returns.
+    """
+
+    tensor: keras.KerasTensor
+    ending: Ending = "logits"
+    dtype: str | None = None
 
 
 class UnknownEndingError(ValueError):
     """The graph does not tell where the logits are."""
 
 
-def find_ending(tensor: keras.KerasTensor) -> Ending:
-    """Follows the graph back from an output to its logits."""
+def find_logits(tensor: keras.KerasTensor) -> FoundLogits:
+    """Follows the graph back from an output to its logits.
+
+    Raises:
+        UnknownEndingError: If there is anything on the way that may not be left out.
+    """
     node = producer(tensor)
     operation = node.operation
+    if node.is_input:
+        raise UnknownEndingError(f"the input '{tensor.name}'")
     if isinstance(operation, keras.Model):
-        return _nested_ending(tensor, operation, node)
-    # What a wrapper wraps decides; any other layer is its own owner.
-    wrapped = isinstance(operation, keras.layers.TimeDistributed)
-    owner = operation.layer if wrapped else operation
-    inputs = node.input_tensors[0]
-    kind = _kind(owner, tuple(tensor.shape[1:] if wrapped else tensor.shape))
-    if kind == "same" and getattr(operation, "activity_regularizer", None) is None:
-        before = find_ending(inputs)
-        return before if before.activation is not None else Ending(tensor, None)
-    if kind == "linear":
-        return Ending(tensor, None)
-    if kind in ("softmax", "log_softmax"):
-        if isinstance(operation, keras.layers.Layer):
-            inputs = WithoutActivation(operation, owner, kind)(inputs)
-        # A fresh layer: Keras's Softmax layer reads a Keras mask as a mask over classes.
-        policy = getattr(owner, "dtype_policy", None)
-        return Ending(inputs, keras.layers.Activation(kind, dtype=policy))
-    raise UnknownEndingError(describe(operation))
+        return _in_nested_model(tensor, operation, node)
+    if is_unchanging(operation) and keras.backend.is_float_dtype(tensor.dtype):
+        found = find_logits(node.input_tensors[0])
+        return FoundLogits(tensor) if found.ending == "logits" else found
+    if is_linear(operation):
+        return _through(tensor, operation, node)
+    activation = activation_of(operation, tuple(tensor.shape))
+    if activation == "linear":
+        return _linear_end(tensor, operation, node)
+    logits, *others = node.input_tensors
+    # Keras hands a mask on by itself; one that is given by hand forbids classes.
+    others = [other for other in others if other is not get_keras_mask(logits)]
+    if activation not in ACTIVATIONS or others:
+        raise UnknownEndingError(describe(operation))
+    if isinstance(operation, keras.layers.Layer):
+        logits = call_apart(WithoutActivation(operation, activation), logits)
+    return FoundLogits(logits, activation, tensor.dtype)
 
 
-def _nested_ending(tensor: keras.KerasTensor, inner: keras.Model, node: Any) -> Ending:
-    if not has_graph(inner):
-        raise UnknownEndingError(f"the subclassed model '{inner.name}'")
-    index = next(i for i, output in enumerate(node.outputs) if output is tensor)
-    ending = find_ending(inner.outputs[index])
-    if ending.activation is None:
-        return Ending(tensor, None)
-    view = keras.Model(graph_inputs(inner), ending.logits, name=unique_name(inner))
-    args, kwargs = call_arguments(node)
-    return Ending(view(*args, **kwargs), ending.activation)
+def _linear_end(tensor: keras.KerasTensor, operation: Any, node: Any) -> FoundLogits:
+    """At a layer without activation; `Activation("linear")` only hands on what it gets."""
+    if not isinstance(operation, keras.layers.Activation):
+        return FoundLogits(tensor)
+    found = find_logits(node.input_tensors[0])
+    if found.ending == "logits":
+        return FoundLogits(tensor)
+    if operation.activity_regularizer is not None:
+        raise UnknownEndingError(describe(operation))
+    return found
 
 
-def _kind(operation: Any, shape: Shape) -> str:
-    """What an operation does last: softmax, log_softmax, linear; "same" if it changes nothing."""
-    # A class with a `call` of its own may do anything after its activation, or never call it.
-    if not type(operation).call.__module__.startswith("keras."):
-        return "unknown"
-    if isinstance(operation, _PASS_THROUGH):
-        return "same"
-    # The layer `Softmax` and the operations behind `ops.softmax` and `ops.log_softmax`.
-    if type(operation).__name__ in _SOFTMAX_OPERATIONS:
-        last = operation.axis in (-1, len(shape) - 1)
-        return _SOFTMAX_OPERATIONS[type(operation).__name__] if last else "unknown"
-    # The activation of a recurrent layer is within its loop, not at its end.
-    if not hasattr(operation, "activation") or isinstance(operation, keras.layers.RNN):
-        return "unknown"
-    kind = _kind_of_function(operation.activation, shape)
-    return "same" if kind == "linear" and isinstance(operation, keras.layers.Activation) else kind
-
-
-def _kind_of_function(activation: Any, shape: Shape) -> str:
-    for kind in ("linear", "softmax", "log_softmax"):
-        if keras.activations.get(activation) is getattr(keras.activations, kind):
-            return kind
-    # Softmax has many names (`tf.nn.softmax_v2`, a lambda, a layer) and other functions have its
-    # name, so what is not Keras's own is tried out.
-    sizes = [size or index + 2 for index, size in enumerate(shape)]
-    logits = 3 * np.sin(np.arange(math.prod(sizes), dtype="float32")).reshape(sizes)
-    log_p = logits - np.log(np.sum(np.exp(logits), axis=-1, keepdims=True))
+def _through(tensor: keras.KerasTensor, operation: Any, node: Any) -> FoundLogits:
+    """At an operation that combines logits, or moves what an activation returns."""
     try:
-        with keras.StatelessScope():
-            result = activation(keras.ops.convert_to_tensor(logits))
-        result = keras.ops.convert_to_numpy(result)
-    except Exception:  # It is the user's code: whatever it raises, it is not known.
-        return "unknown"
-    tried = {"linear": logits, "softmax": np.exp(log_p), "log_softmax": log_p}
-    return next(
-        (
-            kind
-            for kind, expected in tried.items()
-            if result.shape == expected.shape and np.allclose(result, expected, atol=1e-5)
-        ),
-        "unknown",
-    )
+        found = [find_logits(before) for before in node.input_tensors]
+    except UnknownEndingError as error:
+        raise UnknownEndingError(f"{describe(operation)} after {error}") from None
+    endings = {one.ending for one in found}
+    if endings == {"logits"}:
+        return FoundLogits(tensor)
+    ending = found[0].ending
+    if len(endings) > 1 or not is_exchangeable(operation, node, ending):
+        raise UnknownEndingError(f"{describe(operation)} after {' and '.join(sorted(endings))}")
+    moved = twin_of(operation, name=unique_name(operation), _inbound_nodes=[], _outbound_nodes=[])
+    logits = {id(before): one.tensor for before, one in zip(node.input_tensors, found, strict=True)}
+    args, kwargs = refilled_arguments(node, logits)
+    return FoundLogits(call_apart(moved, *args, **kwargs), ending, found[0].dtype)
+
+
+def _in_nested_model(tensor: keras.KerasTensor, inner: keras.Model, node: Any) -> FoundLogits:
+    if not has_graph(inner):
+        if getattr(inner, "returns_logits", None) is True:
+            return FoundLogits(tensor)
+        raise UnknownEndingError(f"the {describe_without_graph(inner)}")
+    index = next(i for i, output in enumerate(node.outputs) if output is tensor)
+    found = find_logits(inner.outputs[index])
+    if found.ending == "logits":
+        return FoundLogits(tensor)
+    view = keras.Model(graph_inputs(inner), found.tensor, name=unique_name(inner))
+    args, kwargs = call_arguments(node)
+    return FoundLogits(call_apart(view, *args, **kwargs), found.ending, found.dtype)

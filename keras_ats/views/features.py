@@ -4,17 +4,18 @@ import difflib
 
 import keras
 
-from keras_ats.views.graph import graph_inputs, graph_outputs, has_graph
+from keras_ats.types import Nested
+from keras_ats.views.graph import describe_without_graph, graph_inputs, has_graph
 
 
 def at_layers(
-    source: keras.Model, logits_model: keras.Model, names: tuple[str, ...], role: str
+    source: keras.Model, logits: Nested, names: tuple[str, ...], role: str
 ) -> keras.Model:
     """Returns a model that gives `{"logits": ..., "features": {name: ...}}`; weights are shared.
 
     Args:
         source: The user's model, which has the layers.
-        logits_model: The same, ending in logits.
+        logits: Tensors of its graph that are its logits.
         names: Names of layers.
         role: `"teacher"` or `"student"`, for messages.
 
@@ -23,14 +24,14 @@ def at_layers(
     """
     if not has_graph(source):
         raise ValueError(
-            f"The {role} '{source.name}' is a subclassed model, so its inner layers cannot be read "
-            f"off its graph. Received: the layers {list(names)}. Expected: a Sequential or "
+            f"The {role} is the {describe_without_graph(source)}, so its inner layers cannot be "
+            f"read off its graph. Received: the layers {list(names)}. Expected: a Sequential or "
             "Functional model."
         )
     features = {name: _output_of(source, name, role) for name in names}
     return keras.Model(
         graph_inputs(source),
-        {"logits": graph_outputs(logits_model), "features": features},
+        {"logits": logits, "features": features},
         name=f"{source.name}_features",
     )
 

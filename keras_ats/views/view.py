@@ -1,15 +1,19 @@
 """A model as the record wants it: logits by output name, inner layers, masks."""
 
+import dataclasses
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
 
 from keras_ats._keras import get_keras_mask
 from keras_ats.record import Outputs, Shapes, pick
-from keras_ats.types import Nested, Shape
+from keras_ats.types import Nested
+from keras_ats.views.activations import Ending, family_of
 from keras_ats.views.features import at_layers
-from keras_ats.views.graph import graph_outputs, has_graph, output_names
-from keras_ats.views.logits_view import logits_view
+from keras_ats.views.graph import graph_inputs, graph_outputs, has_graph, outputs_by_name
+from keras_ats.views.read import FromLogits, argument_name, read_outputs
+from keras_ats.views.readings import Inverse, Probabilities, Reading
 
 
 class View:
@@ -18,51 +22,131 @@ class View:
     Args:
         source: A built Keras model.
         from_logits: True if it returns logits, False if it returns probabilities, None to find
-            out.
-        role: `"teacher"` or `"student"`, for messages.
+            out; or a dict of these by output name.
+        role: `"teacher"`, `"student"` or `"model"`, for messages.
         features: Names of inner layers to read too.
+        outputs: Names of the outputs whose logits are needed; None for at least one of them.
 
     Raises:
-        ValueError: If the model's ending is not known, or a layer cannot be read.
+        ValueError: If the ending of an output that is needed is not known, or a layer cannot be
+            read.
+
+    Example:
+
+    ```python
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3, "softmax", name="classes")])
+    view = keras_ats.views.View(model, None, "teacher", features=("classes",))
+    view.endings  # {"sequential": "softmax"}
+    outputs = view(np.random.rand(4, 8))
+    outputs.logits, outputs.features["classes"], view.predictions(outputs)
+    ```
     """
 
     def __init__(
         self,
         source: keras.Model,
-        from_logits: bool | None,
+        from_logits: FromLogits,
         role: str,
         features: tuple[str, ...] = (),
+        outputs: Iterable[str] | None = None,
     ) -> None:
         self.source = source
         self.role = role
-        self.output_names = output_names(source)
-        self._logits_view = logits_view(source, from_logits, role)
+        self._readings = read_outputs(source, from_logits, role)
+        self.output_names = list(self._readings)
+        problems = [reading.problem for reading in self._readings.values()]
+        if outputs is not None:
+            self.require(outputs)
+        elif all(problems):
+            raise ValueError(problems[0])
         self._read(features)
+
+    @property
+    def endings(self) -> dict[str, Ending]:
+        """What the model returns, by output name.
+
+        `"logits"` as such, or what is made of them: `"softmax"`, `"log_softmax"`, `"sigmoid"`,
+        `"log_sigmoid"`, or `"probabilities"` of a kind that `with_probabilities_of` has not told
+        yet. `"unknown"` has no logits.
+        """
+        return {name: reading.ending for name, reading in self._readings.items()}
+
+    @property
+    def families(self) -> dict[str, Inverse | None]:
+        """Whether classes exclude each other, by output name: `"softmax"`, `"sigmoid"` or None.
+
+        None where the model returns logits or is not known: then the loss must tell.
+        """
+        return {name: family_of(ending) for name, ending in self.endings.items()}
+
+    def require(self, names: Iterable[str]) -> None:
+        """Raises if the logits of one of these outputs cannot be read.
+
+        An output that nobody asks for may end as it likes.
+        """
+        for name in names:
+            if name not in self._readings:
+                raise ValueError(
+                    f"The {self.role} '{self.source.name}' has no output of this name. Received: "
+                    f"{name!r}. Expected: some of {self.output_names}."
+                )
+            if self._readings[name].problem:
+                raise ValueError(self._readings[name].problem)
 
     def with_features(self, features: tuple[str, ...]) -> "View":
         """Returns a view of the same model that reads these inner layers."""
-        view = object.__new__(View)
-        view.__dict__.update(self.__dict__)
+        view = self._copy()
         view._read(features)
+        return view
+
+    def with_probabilities_of(self, inverse: Inverse | Mapping[str, Inverse]) -> "View":
+        """Returns a view that takes probabilities back through this activation.
+
+        It matters only where a model is said to return probabilities and its graph does not tell
+        which. One unit is always taken as a sigmoid's.
+
+        Args:
+            inverse: `"softmax"`, as long as nothing is said, or `"sigmoid"`; or by output name.
+        """
+        view = self._copy()
+        view._readings = dict(self._readings)
+        for name, reading in self._readings.items():
+            of = inverse.get(name) if isinstance(inverse, Mapping) else inverse
+            if isinstance(reading, Probabilities) and of is not None:
+                kind: Inverse = "sigmoid" if self._is_one_unit(name) else of
+                view._readings[name] = dataclasses.replace(reading, ending=kind, inverse=kind)
         return view
 
     def __call__(self, inputs: Nested, training: bool | None = None) -> Outputs:
         """Returns what the model says of a batch."""
         said = self.model(inputs, training=training)
         raw, features = (said["logits"], said["features"]) if self.features else (said, {})
-        to_logits = self._logits_view.to_logits
+        named = self._named(raw)
+        logits = {
+            name: self._reading(name).logits(value)
+            for name, value in named.items()
+            if not self._reading(name).problem
+        }
+        kept = {name: value for name, value in named.items() if not self._reading(name).follows}
         return Outputs(
-            self.by_name(to_logits(raw)),
+            self._one_or_all(logits),
             features,
-            self.by_name(keras.tree.map_structure(get_keras_mask, raw)),
-            predictions=raw if self._logits_view.from_probabilities else None,
+            self._one_or_all({name: get_keras_mask(named[name]) for name in logits}),
+            # What code of the user's returns has a structure that only it knows.
+            predictions=(kept or None) if has_graph(self.source) else raw,
         )
 
     def predictions(self, outputs: Outputs) -> Nested:
         """Returns what the model itself returns for the batch that `outputs` speaks of."""
-        if outputs.predictions is not None:
+        if not has_graph(self.source):
             return outputs.predictions
-        return self._logits_view.to_outputs(self.structured(outputs.logits))
+        kept = outputs.predictions or {}
+        return self.structured(
+            {
+                name: kept[name] if name in kept else reading.prediction(self._of(outputs, name))
+                for name, reading in self._readings.items()
+            }
+        )
 
     def by_name(self, values: Nested) -> Any:
         """Values in the structure of the outputs: those of the only one, or a dict by name.
@@ -78,13 +162,16 @@ class View:
 
     def structured(self, values: Any) -> Nested:
         """What `by_name` was given: values in the structure that the model returns."""
-        structure = graph_outputs(self.source) if has_graph(self.source) else None
-        if isinstance(structure, list | tuple):
-            leaves = [pick(values, name) for name in self.output_names]
-            return type(structure)(leaves)
-        if isinstance(structure, dict) and not isinstance(values, dict):
-            return {self.output_names[0]: values}
-        return values
+        if not has_graph(self.source):
+            return values
+        structure = graph_outputs(self.source)
+        leaves = [pick(values, name) for name in self.output_names]
+        if isinstance(structure, dict):
+            return dict(zip(self.output_names, leaves, strict=True))
+        # Keras takes a list of one output apart.
+        if len(leaves) == 1:
+            return leaves[0]
+        return type(structure)(leaves)
 
     @property
     def shapes(self) -> Shapes:
@@ -93,19 +180,67 @@ class View:
             return Shapes()
         outputs = graph_outputs(self.model)
         raw, features = (outputs["logits"], outputs["features"]) if self.features else (outputs, {})
-        logits = self.by_name(raw)
+        logits = {
+            name: tuple(value.shape)
+            for name, value in self._named(raw).items()
+            if not self._readings[name].problem
+        }
         return Shapes(
-            _shapes_of(logits) if isinstance(logits, dict) else tuple(logits.shape),
-            _shapes_of(features),
+            self._one_or_all(logits),
+            {name: tuple(value.shape) for name, value in features.items()},
         )
 
     def _read(self, features: tuple[str, ...]) -> None:
         self.features = features
-        logits_model = self._logits_view.model
-        self.model = (
-            at_layers(self.source, logits_model, features, self.role) if features else logits_model
+        self.model = self._model_that_reads(features)
+
+    def _model_that_reads(self, features: tuple[str, ...]) -> keras.Model:
+        """The model that is run: the source itself, where it gives all that is to be read."""
+        if not has_graph(self.source):
+            return at_layers(self.source, None, features, self.role) if features else self.source
+        outputs = outputs_by_name(self.source, self.output_names)
+        given = {name: self._readings[name].given(output) for name, output in outputs.items()}
+        if features:
+            return at_layers(self.source, self.structured(given), features, self.role)
+        if all(given[name] is output for name, output in outputs.items()):
+            return self.source
+        return keras.Model(
+            graph_inputs(self.source), self.structured(given), name=f"{self.source.name}_logits"
         )
 
+    def _named(self, said: Nested) -> dict[str, Any]:
+        """What the model gave, by output name."""
+        if isinstance(said, dict):
+            return said
+        values = said if isinstance(said, list | tuple) else [said]
+        if len(values) != len(self.output_names):
+            raise ValueError(
+                f"The {self.role} '{self.source.name}' returned {len(values)} outputs. Expected: "
+                f"{len(self.output_names)}, {self.output_names}. Name them in their order: "
+                f"{argument_name(self.role)}={{'first': True, 'second': True}}."
+            )
+        return dict(zip(self.output_names, values, strict=True))
 
-def _shapes_of(outputs: dict[str, keras.KerasTensor]) -> dict[str, Shape]:
-    return {name: tuple(output.shape) for name, output in outputs.items()}
+    def _one_or_all(self, named: dict[str, Any]) -> Any:
+        """Values by name as the record has them: without a name where there is one output."""
+        if len(self.output_names) > 1 or len(named) > 1:
+            return named
+        return next(iter(named.values()), None)
+
+    def _of(self, outputs: Outputs, name: str) -> Any:
+        one = len(self.output_names) == 1
+        return outputs.logits if one else outputs.logits[name]
+
+    def _reading(self, name: str) -> Reading:
+        # A subclassed model may return more names than anyone knew; all are read alike.
+        return self._readings.get(name) or self._readings[self.output_names[0]]
+
+    def _is_one_unit(self, name: str) -> bool:
+        if not has_graph(self.source):
+            return False
+        return outputs_by_name(self.source, self.output_names)[name].shape[-1] == 1
+
+    def _copy(self) -> "View":
+        view = object.__new__(View)
+        vars(view).update(vars(self))
+        return view

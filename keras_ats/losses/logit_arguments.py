@@ -1,0 +1,62 @@
+"""What a loss on logits is called with: checked, and cleared of what does not count."""
+
+from keras import ops
+
+from keras_ats.ops.labels import are_class_ids, shapes_fit
+from keras_ats.types import Tensor
+
+
+def check_logits(student_logits: Tensor, teacher_logits: Tensor, min_classes: int) -> None:
+    """Raises if the two do not have the same shape, or too few classes.
+
+    Args:
+        student_logits: Tensor of shape `(..., C)`.
+        teacher_logits: Tensor of shape `(..., C)`.
+        min_classes: Fewest classes that the loss is defined for.
+    """
+    student_shape, teacher_shape = tuple(student_logits.shape), tuple(teacher_logits.shape)
+    if not student_shape or not shapes_fit(student_shape, teacher_shape):
+        raise ValueError(
+            "Student and teacher logits must have the same shape, classes last. Received: "
+            f"student {student_shape}, teacher {teacher_shape}. If the class counts differ, "
+            "give both models the same classes in the same order (slice the wider output)."
+        )
+    if student_shape[-1] is not None and student_shape[-1] < min_classes:
+        raise ValueError(
+            f"Soft targets need at least {min_classes} classes on the last axis. Received: shape "
+            f"{student_shape}. A single sigmoid unit is a two-class problem: use Dense(2), or "
+            "BernoulliKD, which is made for sigmoid units."
+        )
+
+
+def mask_of_positions(mask: Tensor, logits: Tensor) -> Tensor:
+    """Returns a mask as bool tensor of shape `(...,)`, or raises if it has another.
+
+    Args:
+        mask: One value per position, `(...,)` or `(..., 1)`.
+        logits: Tensor of shape `(..., C)`.
+    """
+    mask = ops.cast(ops.convert_to_tensor(mask), "bool")
+    if len(mask.shape) == len(logits.shape) and mask.shape[-1] == 1:
+        mask = ops.squeeze(mask, axis=-1)
+    if not shapes_fit(mask.shape, logits.shape[:-1]):
+        raise ValueError(
+            f"`mask` must have one value per position. Received: mask of shape "
+            f"{tuple(mask.shape)} for logits of shape {tuple(logits.shape)}. Expected: shape "
+            f"{tuple(logits.shape[:-1])}."
+        )
+    return mask
+
+
+def cleared_labels(labels: Tensor, valid: Tensor, logits: Tensor) -> Tensor:
+    """Labels with zeros for rows that do not count; ids are harmless, whatever they are.
+
+    Args:
+        labels: Labels in any form of `ops.label_distribution`.
+        valid: Bool tensor of shape `(...,)`, True for positions that count.
+        logits: Tensor of shape `(..., C)`.
+    """
+    labels = ops.convert_to_tensor(labels)
+    if are_class_ids(labels, logits):
+        return labels
+    return ops.where(ops.expand_dims(valid, -1), labels, ops.zeros_like(labels))

@@ -1,0 +1,40 @@
+"""Classes that a model does not have: logits of minus infinity, as padded vocabularies hold."""
+
+from keras import ops
+
+from keras_ats.types import Tensor
+
+# Stands for log 0. Finite, so that 0 * log 0 is 0, as the limit says, and not NaN, in value and in
+# gradient; so low that its exponential is 0 exactly; and with room for factors such as a squared
+# temperature below the largest float32.
+LOG_OF_ZERO = -1e30
+
+# No model gives such a logit. Far above `LOG_OF_ZERO`, which temperatures divide.
+_LOWEST = -1e20
+
+
+def finite_logits(logits: Tensor) -> Tensor:
+    """Logits, or log-probabilities, in float32, with `LOG_OF_ZERO` for minus infinity.
+
+    No gradient reaches an entry that was replaced; NaN stays NaN. The lowest float32, which others
+    fill with instead of minus infinity, would overflow under a temperature and is replaced too.
+
+    Args:
+        logits: Float tensor, any float dtype.
+
+    Returns:
+        float32 tensor of the same shape.
+    """
+    return ops.maximum(ops.cast(logits, "float32"), LOG_OF_ZERO)
+
+
+def present_classes(logits: Tensor) -> Tensor:
+    """Which classes a model has, as True and False.
+
+    Args:
+        logits: Logits or log-probabilities of shape `(..., C)`, finite or not.
+
+    Returns:
+        Bool tensor of the same shape.
+    """
+    return logits > _LOWEST
