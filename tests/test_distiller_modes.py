@@ -150,14 +150,16 @@ def test_batch_by_batch_equals_fit():
     history = {}
     for _ in range(2):
         # One batch has logs of its own; the epoch's are their mean.
-        logs = []
-        for part in models.batches(x, y, size=BATCH):
-            distiller.reset_metrics()  # `train_on_batch` does so only since Keras 3.15.
-            logs.append(distiller.train_on_batch(*part, return_dict=True))
-        logs = {name: np.mean([batch[name] for batch in logs]) for name in logs[0]}
-        distiller.reset_metrics()
-        validation = distiller.test_on_batch(x, y, return_dict=True)
-        logs |= {f"val_{name}": value for name, value in validation.items()}
+        logs = {}
+        for step, prefix in ((distiller.train_on_batch, ""), (distiller.test_on_batch, "val_")):
+            batches = []
+            for part in models.batches(x, y, size=BATCH):
+                distiller.reset_metrics()  # `train_on_batch` does so only since Keras 3.15.
+                batches.append(step(*part, return_dict=True))
+            logs |= {
+                f"{prefix}{name}": np.mean([batch[name] for batch in batches])
+                for name in batches[0]
+            }
         for name, value in logs.items():
             history.setdefault(name, []).append(value)
     _assert_same((history, distiller.student.get_weights()), _expected())
