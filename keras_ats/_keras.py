@@ -79,7 +79,8 @@ class ModelWithSafeState(keras.Model):
             *optimizer,
             *self.metrics_variables,
         ]
-        self._purged_values = [(one, one._value) for one in variables]
+        # Past `__setattr__`, by which Keras would take the teacher's variables for the model's.
+        object.__setattr__(self, "_purged_values", [(one, one._value) for one in variables])
         super()._purge_model_variables(*args, **kwargs)
 
     @contextlib.contextmanager
@@ -100,7 +101,7 @@ class ModelWithSafeState(keras.Model):
                     variable._value = value
             raise
         finally:
-            self._purged_values = ()
+            object.__setattr__(self, "_purged_values", ())
 
 
 def additional_losses(model: keras.Model) -> Tensor | None:

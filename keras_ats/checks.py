@@ -82,7 +82,8 @@ def temperature(value: Any, name: str) -> float:
         return positive_number(value, name)
     except ValueError as error:
         raise ValueError(
-            f"{error} Temperatures divide logits: 1.0 leaves them as they are, larger values soften."
+            f"{error} Temperatures divide logits: 1.0 leaves them as they are, larger values "
+            "soften."
         ) from None
 
 

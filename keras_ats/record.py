@@ -4,7 +4,7 @@ It is made once in a step and handed to all who have something to say: losses on
 inner layers, metrics. Outputs of a model that has several go by their names throughout.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from keras_ats.types import Nested, Shape, Tensor
 
@@ -51,6 +51,19 @@ class Lesson(NamedTuple):
         )
 
 
+class Head(NamedTuple):
+    """An output whose logits a loss reads.
+
+    Attributes:
+        output: Its name; None for the only one.
+        family: Whether its classes exclude each other, `"softmax"`, or are questions of their own,
+            `"sigmoid"`; None where the loss does not care.
+    """
+
+    output: str | None = None
+    family: Literal["softmax", "sigmoid"] | None = None
+
+
 class Needs(NamedTuple):
     """What a loss must be shown; known before the first batch.
 
@@ -58,11 +71,13 @@ class Needs(NamedTuple):
         labels: Whether it cannot do without labels.
         student_features: Names of the student's layers that it reads.
         teacher_features: Names of the teacher's.
+        heads: Outputs whose logits it reads.
     """
 
     labels: bool = False
     student_features: tuple[str, ...] = ()
     teacher_features: tuple[str, ...] = ()
+    heads: tuple[Head, ...] = ()
 
     def __or__(self, other: "Needs") -> "Needs":
         """Returns the needs of both, no layer twice."""
@@ -70,6 +85,7 @@ class Needs(NamedTuple):
             self.labels or other.labels,
             tuple(dict.fromkeys(self.student_features + other.student_features)),
             tuple(dict.fromkeys(self.teacher_features + other.teacher_features)),
+            tuple(dict.fromkeys(self.heads + other.heads)),
         )
 
 

@@ -2,16 +2,17 @@
 
 import os
 
+from processes import COMPILE_FAST
+
 # JAX reads these once, when its first array is made. Four devices let the data-parallel tests run
 # in this process; everything else uses the first one. Each needs two threads, or XLA can wait for
-# ever (docs/guides/several_devices.md). Compiled code that is less optimised takes longer to run,
-# but most of a test's time is compilation.
+# ever (docs/guides/several_devices.md).
 os.environ["NPROC"] = "8"
 os.environ["XLA_FLAGS"] = " ".join(
     [
         os.environ.get("XLA_FLAGS", ""),
         "--xla_force_host_platform_device_count=4",
-        "--xla_backend_optimization_level=0",
+        COMPILE_FAST,
     ]
 ).strip()
 
@@ -72,3 +73,20 @@ def seeded() -> None:
 def rng() -> np.random.Generator:
     """Random data of a test."""
     return np.random.default_rng(0)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keeps the share of the tests that run_all.py wants of this process.
+
+    One share is the files that start processes of their own; the others gain from being together,
+    for what one of their tests has compiled the next one finds.
+    """
+    share = os.environ.get("KERAS_ATS_SHARE_OF_TESTS")
+    if share is None:
+        return
+    in_others = [hasattr(item.module, "run_together") for item in items]
+    wanted = share == "in_others"
+    kept = [item for item, is_there in zip(items, in_others, strict=True) if is_there is wanted]
+    left = [item for item, is_there in zip(items, in_others, strict=True) if is_there is not wanted]
+    config.hook.pytest_deselected(items=left)
+    items[:] = kept

@@ -1,6 +1,8 @@
 """Runs the tests once per Keras backend and adds up the results.
 
-A process has one Keras backend for life, so each backend gets a pytest process of its own:
+A process has one Keras backend for life, so each backend gets pytest processes of its own. It gets
+two, whose shares conftest.py tells apart, because three backends do not divide evenly among two
+cores. As many of them run at a time as there are cores, the longest first:
 
     python tests/run_all.py                          # all three
     python tests/run_all.py --backends jax,torch -k losses -x    # the rest goes to pytest
@@ -9,6 +11,8 @@ A process has one Keras backend for life, so each backend gets a pytest process 
 import argparse
 import asyncio
 import dataclasses
+import functools
+import operator
 import os
 import signal
 import sys
@@ -19,22 +23,27 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BACKENDS = ("tensorflow", "jax", "torch")
+# The longest first, so that no core is left with a long one when the others are done.
+SHARES = ("in_this_process", "in_others")
+JOBS = [(backend, share) for share in SHARES for backend in ("jax", "tensorflow", "torch")]
 SECONDS_TO_STOP = 10
 LONGEST_LINE = 2**24
 LINES_OF_A_FAILURE = 30
-NO_TESTS_COLLECTED = 5  # pytest's exit code
+# pytest's exit codes. 5: no test was chosen, as may happen to one share of a backend.
+TESTS_FAILED = 1
+GOOD_EXIT_CODES = {0, 5}
 
 
 @dataclasses.dataclass
 class Result:
-    """What one backend's process came to."""
+    """What one backend's processes came to."""
 
     backend: str
     passed: int
     skipped: int
     failures: tuple[str, ...]
     seconds: float
-    exit_code: int
+    exit_codes: tuple[int, ...]
 
     @property
     def failed(self) -> int:
@@ -42,13 +51,23 @@ class Result:
 
     @property
     def note(self) -> str:
-        if self.exit_code not in (0, NO_TESTS_COLLECTED) and not self.failed:
-            return f"pytest ended with exit code {self.exit_code}"
+        bad = [code for code in self.exit_codes if code not in GOOD_EXIT_CODES]
+        # Code 1 says no more than that tests failed.
+        if unexplained := [code for code in bad if code != TESTS_FAILED or not self.failed]:
+            return f"pytest ended with exit code {unexplained[0]}"
         return "" if self.passed or self.failed else "no test ran"
 
     @property
     def succeeded(self) -> bool:
-        return self.exit_code == 0 and not self.note
+        return set(self.exit_codes) <= GOOD_EXIT_CODES and not self.failed and not self.note
+
+    def __add__(self, other: "Result") -> "Result":
+        sums = {
+            field.name: getattr(self, field.name) + getattr(other, field.name)
+            for field in dataclasses.fields(self)
+            if field.name != "backend"
+        }
+        return Result(self.backend, **sums)
 
 
 def main() -> int:
@@ -89,28 +108,34 @@ async def run_backends(backends: tuple[str, ...], pytest_arguments: list[str]) -
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this_task.cancel)
 
     cores = os.cpu_count() or 1
-    at_once = min(cores, len(backends))
+    jobs = [job for job in JOBS if job[0] in backends]
+    at_once = min(cores, len(jobs))
     turn = asyncio.Semaphore(at_once)
     width = max(map(len, backends))
     with tempfile.TemporaryDirectory() as folder:
 
-        async def run(backend: str) -> Result:
+        async def run(backend: str, share: str) -> Result:
             async with turn:
-                report = Path(folder, f"{backend}.xml")
-                command = pytest_command(backend, report, pytest_arguments)
+                report = Path(folder, f"{backend}-{share}.xml")
+                command = pytest_command(backend, share, report, pytest_arguments)
                 environment = backend_environment(backend, threads=max(1, cores // at_once))
+                environment["KERAS_ATS_SHARE_OF_TESTS"] = share
                 started = time.monotonic()
                 exit_code = await stream(command, environment, prefix=f"{backend:<{width}} | ")
                 return read_report(report, backend, exit_code, time.monotonic() - started)
 
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(run(backend)) for backend in backends]
-        return [task.result() for task in tasks]
+            tasks = [group.create_task(run(*job)) for job in jobs]
+        results = [task.result() for task in tasks]
+    return [
+        functools.reduce(operator.add, [each for each in results if each.backend == backend])
+        for backend in backends
+    ]
 
 
-def pytest_command(backend: str, report: Path, arguments: list[str]) -> list[str]:
-    # One cache per backend: they run at the same time, and `--lf` means this backend's failures.
-    cache = f"cache_dir=.pytest_cache/{backend}"
+def pytest_command(backend: str, share: str, report: Path, arguments: list[str]) -> list[str]:
+    # A cache for each: they run at the same time, and `--lf` means the failures of this one.
+    cache = f"cache_dir=.pytest_cache/{backend}-{share}"
     return [sys.executable, "-m", "pytest", "-o", cache, f"--junitxml={report}", *arguments]
 
 
@@ -177,7 +202,7 @@ def read_report(report: Path, backend: str, exit_code: int, seconds: float) -> R
                 skipped += 1
             else:
                 passed += 1
-    return Result(backend, passed, skipped, tuple(failures), seconds, exit_code)
+    return Result(backend, passed, skipped, tuple(failures), seconds, (exit_code,))
 
 
 def failure_text(case: ElementTree.Element) -> str | None:

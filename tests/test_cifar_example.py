@@ -1,14 +1,16 @@
 """examples/cifar.py on a tiny CIFAR-10: every command, and a run that is killed twice."""
 
 import json
+import shutil
 import signal
 import sys
 
 import keras
 import numpy as np
 import pytest
+from backends import on_one_backend
 from data_files import write_tfds
-from processes import ROOT, run_together
+from processes import COMPILE_FAST, ROOT, run_together
 
 import keras_ats
 
@@ -25,7 +27,7 @@ from cifar_experiment import (
 BACKEND = keras.backend.backend()
 EPOCHS = 8
 # Not conftest.py's number of devices, which is not the one that --devices asks for.
-ENVIRONMENT = {"COLUMNS": "200", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+ENVIRONMENT = {"COLUMNS": "200", "XLA_FLAGS": COMPILE_FAST}
 
 
 @pytest.fixture(scope="module")
@@ -60,16 +62,40 @@ def distill(place, name, **changes):
     return ["distill", *(part for key, value in chosen.items() for part in (f"--{key}", value))]
 
 
-@pytest.fixture(scope="module")
-def teacher(place):
-    run(place, "teacher", "--model", "resnet8", "--epochs", 1, "--run", place / "teacher")
-    return place / "teacher" / "model.keras"
+# Several commands in one process, which imports and compiles once for them.
+ONE_AFTER_THE_OTHER = """
+import json
+import os
+import runpy
+import sys
+
+for sys.argv in json.loads(sys.argv[1]):
+    sys.path.insert(0, os.path.dirname(sys.argv[0]))
+    runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
 @pytest.fixture(scope="module")
-def undisturbed(place, teacher):
-    run(place, *distill(place, "undisturbed"))
-    return place / "undisturbed"
+def trained(place):
+    """The folder of a teacher's run and that of a student's."""
+    options = ["teacher", "--model", "resnet8", "--epochs", 1, "--run", place / "teacher"]
+    each = [command(place, *options), command(place, *distill(place, "undisturbed"))]
+    arguments = json.dumps([[str(part) for part in one] for one in each])
+    run_together([["-c", ONE_AFTER_THE_OTHER, arguments]], folder=place, **ENVIRONMENT)
+    return place / "teacher", place / "undisturbed"
+
+
+@pytest.fixture(scope="module")
+def teacher(trained):
+    return trained[0] / "model.keras"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(trained):
+    return trained[1]
+
+
+around_training = on_one_backend("what commands do before and after Keras trains")
 
 
 def weights(folder):
@@ -121,10 +147,14 @@ def test_killed_twice_ends_at_the_same_weights(place, undisturbed):
     printed = run(place, *distill(place, "killed"))
     assert "going on after epoch 4 of 8" in printed
     check_same(folder, undisturbed)
-    # Killed when all was trained, and nothing tested.
+
+
+@around_training
+def test_killed_when_all_was_trained_and_nothing_tested(place, undisturbed):
+    folder = shutil.copytree(undisturbed, place / "untested")
     (folder / "result.json").unlink()
     (folder / "model.keras").unlink()
-    run(place, *distill(place, "killed"))
+    run(place, *distill(place, "untested"))
     check_same(folder, undisturbed)
 
 
@@ -208,6 +238,7 @@ def test_a_finished_run_is_not_repeated(place, undisturbed, capsys):
     assert (undisturbed / "model.keras").stat().st_mtime_ns == before
 
 
+@around_training
 def test_other_options_in_the_same_folder(place, undisturbed):
     with pytest.raises(AssertionError) as failure:
         run(place, *distill(place, "undisturbed", epochs=9))
@@ -217,6 +248,7 @@ def test_other_options_in_the_same_folder(place, undisturbed):
     assert "Traceback" not in complaint
 
 
+@around_training
 def test_sweep_chooses_on_validation_images(place, teacher):
     printed = run(
         place,

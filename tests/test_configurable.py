@@ -85,7 +85,12 @@ def test_a_config_follows_from_the_constructor():
     assert isinstance(copy.rules["a"], Asymmetric)
     assert copy.get_config() == rule.get_config()
     assert set(Product(2.0, Learned()).get_config()) == {"first", "second"}
-    assert list(TemperatureKD().get_config()) == ["temperature", "adjustment", "reduction", "name"]
+    assert list(TemperatureKD().get_config())[:4] == [
+        "temperature",
+        "adjustment",
+        "reduction",
+        "name",
+    ]
 
 
 def test_a_subclass_with_arguments_of_its_own_needs_no_get_config():
@@ -100,6 +105,8 @@ def test_a_subclass_with_arguments_of_its_own_needs_no_get_config():
         "adjustment": None,
         "reduction": "sum_over_batch_size",
         "name": "mine",
+        "ignore_label": None,
+        "pseudo_labels": False,
     }
 
 
@@ -214,7 +221,7 @@ class TestWeights:
     @pytest.mark.parametrize("weight", [1.1, [0.6, 0.6]])
     def test_what_is_left_of_one_cannot_be_negative(self, weight):
         losses = TemperatureKD() if weight == 1.1 else [TemperatureKD(), LogitMSE()]
-        with pytest.raises(ValueError, match=r"within \[0, 1\].*Give both weights"):
+        with pytest.raises(ValueError, match=r"within \[0, 1\].*give both weights"):
             self.distiller().compile(kd_loss=losses, kd_weight=weight)
 
     def test_a_warm_up_may_end_above_one_beside_a_given_weight(self, rng):

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import pytest
 import reference
+from backends import on_one_backend
 
 from keras_ats import Distiller, adjustments, losses, temperatures
 
@@ -143,6 +144,7 @@ def test_every_row_has_its_number():
 
 
 @pytest.mark.parametrize("row", rows(), ids=lambda row: f"{row.origin}: {code(row.their_call)}")
+@on_one_backend("the golden tests have these losses on each")
 def test_a_row_gives_the_number_of_the_other_code(row):
     file, index, expected = THEIRS[code(row.their_call)]
     case = golden_cases.load(file)[index]

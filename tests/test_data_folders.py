@@ -6,8 +6,11 @@ import shutil
 import data_files
 import numpy as np
 import pytest
+from backends import on_one_backend
 
 from keras_ats import data
+
+pytestmark = on_one_backend("files are read by tf.data")
 
 
 def load(name, data_dir, **options):

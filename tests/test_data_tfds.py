@@ -8,10 +8,13 @@ import data_files
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from backends import on_one_backend
 
 from keras_ats import data
 from keras_ats.data import spectrograms
 from keras_ats.data.statistics import chosen_statistics
+
+pytestmark = on_one_backend("files are read by tf.data")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "tfds"
 CLASSES = {

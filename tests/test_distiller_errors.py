@@ -113,14 +113,12 @@ def test_class_counts_of_subclassed_models_differ(rng):
 
 @pytest.mark.parametrize("role", ["teacher", "student"])
 def test_wrong_ending(role):
-    bad = keras.Sequential(
-        [keras.Input((5,)), layers.Dense(3, "sigmoid", name="head")], name="wrong"
-    )
+    bad = keras.Sequential([keras.Input((5,)), layers.Dense(3, "relu", name="head")], name="wrong")
     pair = {"teacher": models.sequential(), "student": models.sequential(), role: bad}
     with _raises(
         ValueError,
-        f"The {role} 'wrong' ends in Dense 'head' with activation 'sigmoid'",
-        r"Expected: a linear layer \(logits\) or a softmax over the last axis",
+        f"The {role} 'wrong' ends in Dense 'head' with activation 'relu'",
+        r"Expected: a linear layer \(logits\), a softmax over the last axis, or a sigmoid",
         f"{role}_from_logits=True",
         f"{role}_from_logits=False",
     ):

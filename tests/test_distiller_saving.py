@@ -276,7 +276,8 @@ def test_weights_files_leave_the_teacher_out(rng, tmp_path):
     other = Distiller(teacher, models.sequential())
     other.compile(adam(), kd_loss=AsymmetricTemperatureKD(4, 2))
     other.optimizer.build(other.trainable_variables)
-    other.load_weights(path)
+    with pytest.warns(UserWarning, match=r"values win.*kd_weight: 0\.2 instead of 0\.5"):
+        other.load_weights(path)
     same(other.student.variables, distiller.student.variables, 0)
     same(other.optimizer.variables, distiller.optimizer.variables, 0)
     assert value(other.kd_weight) == pytest.approx(0.2)
@@ -356,7 +357,8 @@ def test_backup_and_restore(rng, tmp_path):
     with pytest.raises(Interrupted):
         fresh().fit(x, y, callbacks=[backup, Schedule(stop_before=2)], **data)
     resumed = fresh()
-    later = resumed.fit(x, y, callbacks=[backup, Schedule()], **data).history
+    with pytest.warns(UserWarning, match="That is right if a schedule has changed them"):
+        later = resumed.fit(x, y, callbacks=[backup, Schedule()], **data).history
     for name, values in history.items():
         np.testing.assert_allclose(later[name], values[2:], rtol=1e-5, err_msg=name)
     same(resumed.student.variables, straight.student.variables)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from golden_cases import FOLDER, assert_matches, each_case
-from gradients import value_and_gradient
+from gradients import compiled_value_and_gradient as value_and_gradient
 from keras import ops
 
 import keras_ats

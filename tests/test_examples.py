@@ -4,6 +4,7 @@ import re
 
 import keras
 import numpy as np
+from backends import on_one_backend
 from processes import ROOT, run_together
 
 EXAMPLES = ROOT / "examples"
@@ -30,6 +31,7 @@ def test_quickstart(tmp_path):
     assert (output / "soft_targets.png").stat().st_size > 20_000
 
 
+@on_one_backend("what it prints; the losses have tests of their own on each")
 def test_quickstart_with_the_rivals(tmp_path):
     printed = run("quickstart.py", "--seeds", 1, "--steps", 2, "--all-methods", folder=tmp_path)
     for method in ("DKD", "DIST", "CTKD", "WTTM", "label smoothing"):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import reference
 from golden_cases import assert_matches, each_case
-from gradients import value_and_gradient
+from gradients import compiled_value_and_gradient as value_and_gradient
 
 from keras_ats import losses, ops
 

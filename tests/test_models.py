@@ -5,6 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
+from backends import on_one_backend
 
 from keras_ats.models import get, names, vgg
 
@@ -64,18 +65,23 @@ def parameters(model):
     return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
 
 
+shapes_only = on_one_backend("layers and their shapes, which Keras works out")
+
+
 @pytest.fixture(autouse=True)
 def _restored_data_format():
     yield
     keras.config.set_image_data_format("channels_last")
 
 
+@shapes_only
 def test_parameters_are_those_of_the_published_code():
     published = REP_DISTILLER | ATS_LARGE_KD
     assert set(names()) == set(published) - {"wrn_28_10"}
     assert {name: parameters(without_values(name)) for name in published} == published
 
 
+@shapes_only
 @pytest.mark.parametrize(("name", "millions"), PAPERS.items())
 def test_parameters_are_those_of_the_papers_to_the_last_digit(name, millions):
     last_digit = 10.0 ** -len(millions.partition(".")[2])
@@ -83,6 +89,7 @@ def test_parameters_are_those_of_the_papers_to_the_last_digit(name, millions):
     assert count == pytest.approx(float(millions), abs=last_digit)
 
 
+@shapes_only
 @pytest.mark.parametrize(
     ("name", "wide", "narrow", "depthwise"),
     [
@@ -125,6 +132,7 @@ def test_initial_values_of_the_last_layer_of_a_kind(name, kind, deviation):
     assert values.std() == pytest.approx(deviation, rel=0.05)
 
 
+@shapes_only
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_weight_has_the_weight_decay(name):
     decays = [w.regularizer for w in without_values(name, weight_decay=6e-4).trainable_weights]
@@ -134,6 +142,7 @@ def test_every_weight_has_the_weight_decay(name):
     assert {w.regularizer for w in plain.trainable_weights} == {None}
 
 
+@shapes_only
 @pytest.mark.parametrize("name", FAMILIES)
 def test_networks_are_of_keras_alone_and_channels_last(name):
     keras.config.set_image_data_format("channels_first")

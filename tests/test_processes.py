@@ -5,7 +5,10 @@ import time
 from pathlib import Path
 
 import pytest
+from backends import on_one_backend
 from processes import free_ports, run_together
+
+pytestmark = on_one_backend("processes of Python")
 
 
 def test_output_of_each():

@@ -121,3 +121,34 @@ def test_subclassed_models_train(softmax, rng):
     distiller.compile("sgd", loss, kd_loss=keras_ats.losses.AsymmetricTemperatureKD())
     history = distiller.fit(x, y, epochs=2, verbose=0).history
     assert history["loss"][1] < history["loss"][0]
+
+
+@pytest.mark.parametrize("units", [1, CLASSES])
+def test_sigmoid_heads_are_distilled_at_their_logits(units, rng):
+    x, y = vectors(rng), rng.integers(2, size=(6, units)).astype("float32")
+    teacher, student = (
+        keras.Sequential([keras.Input(x.shape[1:]), layers.Dense(units, "sigmoid")])
+        for _ in range(2)
+    )
+    distiller = keras_ats.Distiller(teacher, student)
+    distiller.compile(
+        "sgd",
+        "binary_crossentropy",
+        kd_loss=keras_ats.losses.BernoulliKD(4.0, 2.0),
+        metrics=["binary_accuracy"],
+        evaluate_teacher=True,
+        run_eagerly=True,
+    )
+    logs = distiller.evaluate(x, y, verbose=0, return_dict=True)
+    weights = [[w.astype("float64") for w in model.get_weights()] for model in (teacher, student)]
+    f, z = (x @ kernel + bias for kernel, bias in weights)
+    log_p, log_not_p = (-np.logaddexp(0, -s * f / np.where(y == 1, 4.0, 2.0)) for s in (1, -1))
+    log_q, log_not_q = -np.logaddexp(0, -z), -np.logaddexp(0, z)
+    divergence = np.exp(log_p) * (log_p - log_q) + np.exp(log_not_p) * (log_not_p - log_not_q)
+    assert logs["kd_loss"] == pytest.approx(divergence.sum(-1).mean(), rel=1e-4)
+    # The supervised loss and the metrics see probabilities, as ever.
+    assert logs["student_loss"] == pytest.approx(
+        -(y * log_q + (1 - y) * log_not_q).mean(), rel=1e-4
+    )
+    assert logs["binary_accuracy"] == pytest.approx(((z > 0) == y).mean())
+    np.testing.assert_allclose(distiller.predict(x, verbose=0), 1 / (1 + np.exp(-z)), atol=1e-6)

@@ -1,5 +1,7 @@
 """The model that is compiled and fitted: teacher, student and loss joined."""
 
+import math
+import warnings
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -12,10 +14,13 @@ from keras_ats.distiller.labels import check_labels_given, check_labels_in_memor
 from keras_ats.distiller.objective import Objective, track
 from keras_ats.distiller.pair import Pair
 from keras_ats.distiller.phase import during, is_during
+from keras_ats.distiller.supervised import auto_loss, check_loss
 from keras_ats.losses.label_crossentropy import LabelCrossentropy
 from keras_ats.record import Outputs
+from keras_ats.teachers.live import TeacherInputs
 from keras_ats.teachers.teacher import Teacher
 from keras_ats.types import Config, Nested, Tensor
+from keras_ats.views.read import FromLogits
 
 
 @keras.saving.register_keras_serializable(package="keras_ats")
@@ -39,6 +44,10 @@ class Distiller(ModelWithSafeState):
             subclassed model must say. Logits recovered from the probabilities of a subclassed
             model are only known up to a constant, which matters to ATS.
         student_from_logits: The same for the student.
+        teacher_inputs: What the teacher is shown, where it is not what the student is shown: a
+            function of a batch of inputs (another size, another normalisation), or a key of inputs
+            that are a dict; the student then gets the rest. Where inputs are a dict and this is
+            None, each model gets the entries that its inputs are named after.
         name: Name of the model. Defaults to `"distiller"`.
         **kwargs: As for `keras.Model`.
 
@@ -69,12 +78,13 @@ class Distiller(ModelWithSafeState):
         teacher: keras.Model | Teacher,
         student: keras.Model,
         *,
-        teacher_from_logits: bool | None = None,
-        student_from_logits: bool | None = None,
+        teacher_from_logits: FromLogits = None,
+        student_from_logits: FromLogits = None,
+        teacher_inputs: TeacherInputs = None,
         name: str = "distiller",
         **kwargs: Any,
     ) -> None:
-        pair = Pair(teacher, student, teacher_from_logits, student_from_logits)
+        pair = Pair(teacher, student, teacher_from_logits, student_from_logits, teacher_inputs)
         # The student's own precision, so that Keras scales the loss for float16. Inputs are left
         # to the models: casting them here would take digits from a float32 teacher.
         kwargs.setdefault("dtype", student.dtype_policy)
@@ -82,10 +92,12 @@ class Distiller(ModelWithSafeState):
         self.student = student
         self.teacher_from_logits = teacher_from_logits
         self.student_from_logits = student_from_logits
+        self.teacher_inputs = teacher_inputs
         self.evaluate_teacher = False
         self.supports_jit = pair.teacher.supports_jit
         self._pair = pair
         self._objective: Objective | None = None
+        self._loss_on_logits = True
         # In a tuple, because Keras refuses new metrics on a model that is built.
         self._lesson_metrics: tuple[Any, ...] = ()
         self.built = pair.is_viewed and bool(student.built)
@@ -131,12 +143,19 @@ class Distiller(ModelWithSafeState):
         """
         objective = Objective(kd_loss, kd_weight, student_weight)
         evaluate_teacher = checks.as_boolean(evaluate_teacher, "evaluate_teacher")
+        is_auto = isinstance(loss, str) and loss == "auto"
+        view = None
         if self._pair.is_viewed:
             self._prepare(objective)
-        is_auto = isinstance(loss, str) and loss == "auto"
-        supervised = LabelCrossentropy() if is_auto else loss
+            view = self._pair.view
+            if not is_auto:
+                check_loss(loss, view)
+        supervised = auto_loss(view, objective.losses_by_output) if is_auto else loss
+        # Keras keeps the loss of an earlier `compile` where this one has none.
+        self._compile_loss = self.loss = None
         super().compile(optimizer=optimizer, loss=supervised, metrics=metrics, **kwargs)
         self._objective = objective
+        self._loss_on_logits = is_auto
         self._lesson_metrics = tuple(distillation_metrics)
         # Without labels the teacher is all that a validation can be held against.
         self.evaluate_teacher = evaluate_teacher or loss is None
@@ -176,6 +195,8 @@ class Distiller(ModelWithSafeState):
     @property
     def output_names(self) -> list[str]:
         """Names of the student's outputs, by which Keras finds losses and metrics."""
+        if not self._pair.is_viewed:
+            raise AttributeError("The student is not built, so its outputs have no names yet.")
         return self._pair.view.output_names
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -222,7 +243,9 @@ class Distiller(ModelWithSafeState):
     ) -> Tensor:
         """Returns the objective of one batch; called by Keras within a step."""
         if not isinstance(y_pred, Outputs):
-            return self._build_loss(x, y, y_pred, sample_weight)
+            if in_symbolic_scope():
+                return self._build_loss(x, y, y_pred, sample_weight)
+            y_pred = self._pair.view.outputs_of_logits(y_pred)
         batch_size = ops.shape(next(leaf for leaf in keras.tree.flatten(x) if leaf is not None))[0]
         regularization = additional_losses(self)
         student_loss = None
@@ -237,7 +260,7 @@ class Distiller(ModelWithSafeState):
         lesson = self._pair.lesson(x, y, y_pred, sample_weight)
         for metric in self._lesson_metrics:
             metric.update_lesson(lesson)
-        return self._compiled(student_loss, lesson, regularization, batch_size)
+        return self._compiled(student_loss, lesson, regularization, batch_size, self._ignored)
 
     def compute_metrics(
         self, x: Nested, y: Nested, y_pred: Any, sample_weight: Nested = None
@@ -330,9 +353,22 @@ class Distiller(ModelWithSafeState):
             super().save_weights(*args, **kwargs)
 
     def load_weights(self, *args: Any, **kwargs: Any) -> None:
-        """Loads what `save_weights` saved."""
+        """Loads what `save_weights` saved, and says so where its weights and temperatures win."""
+        before = {} if self._objective is None else self._objective.settings
         with during(self, "weights file"):
             super().load_weights(*args, **kwargs)
+        after = {} if self._objective is None else self._objective.settings
+        changed = [
+            f"{name}: {after[name]:g} instead of {value:g}"
+            for name, value in before.items()
+            if not math.isclose(value, after[name], rel_tol=1e-6)
+        ]
+        if changed:
+            warnings.warn(
+                f"The file's values win over those given to `compile`: {'; '.join(changed)}. That "
+                "is right if a schedule has changed them; else assign yours after loading.",
+                stacklevel=2,
+            )
 
     def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
         """Saves student, teacher, objective and optimizer into a `.keras` file."""
@@ -360,9 +396,10 @@ class Distiller(ModelWithSafeState):
     def load_own_variables(self, store: Any) -> None:
         """Reads what `save_own_variables` wrote; called by Keras."""
         if self._objective is not None:
-            saved = {name: store[name] for name in store.keys() if not name.startswith("seed_")}
-            # `load_model` has compiled from the file itself; weights may be of another objective.
-            self._objective.load_variables(saved, warn=is_during(self, "weights file"))
+            saved = {
+                name: store[name] for name in list(store.keys()) if not name.startswith("seed_")
+            }
+            self._objective.load_variables(saved)
         for index, seed in enumerate(self._pair.student_seeds):
             seed.assign(store[f"seed_{index}"])
 
@@ -373,23 +410,25 @@ class Distiller(ModelWithSafeState):
             "student": keras.saving.serialize_keras_object(self.student),
             "teacher_from_logits": self.teacher_from_logits,
             "student_from_logits": self.student_from_logits,
+            "teacher_inputs": keras.saving.serialize_keras_object(self.teacher_inputs),
             "name": self.name,
         }
 
     @classmethod
     def from_config(cls, config: Config, custom_objects: Any = None) -> Self:
         """Builds the model that `get_config` described."""
-        models = {
-            role: keras.saving.deserialize_keras_object(config[role], custom_objects=custom_objects)
-            for role in ("teacher", "student")
+        parts = {
+            name: keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
+            for name in ("teacher", "student", "teacher_inputs")
         }
-        return cls(**{**config, **models})
+        return cls(**{**config, **parts})
 
     def get_compile_config(self) -> Config:
         """Returns what `compile` was called with, with the present weights."""
         config: Config = super().get_compile_config()
         if config:
             config |= self._compiled.get_compile_config()
+            config["loss"] = "auto" if self._loss_on_logits else config["loss"]
             config["evaluate_teacher"] = self.evaluate_teacher
             config["distillation_metrics"] = [
                 keras.saving.serialize_keras_object(metric) for metric in self._lesson_metrics
@@ -417,19 +456,20 @@ class Distiller(ModelWithSafeState):
         return [] if self._objective is None else self._objective.variables
 
     @property
-    def _loss_is_auto(self) -> bool:
-        return isinstance(self.loss, LabelCrossentropy)
+    def _ignored(self) -> Any:
+        """The class id that the supervised loss leaves out, by output where losses are."""
+        if isinstance(self.loss, dict):
+            return {name: _ignored_by(loss) for name, loss in self.loss.items()}
+        if isinstance(self.loss, list | tuple):
+            return dict(zip(self.output_names, map(_ignored_by, self.loss), strict=False))
+        return _ignored_by(self.loss)
 
     def _prepare(self, objective: Objective) -> None:
         """Lets teacher and student show what the losses need, and the losses make their layers."""
         pair = self._pair
+        objective.check_outputs(pair.view.output_names, pair.teacher.output_names)
         pair.prepare(objective.needs)
-        objective.build(
-            pair.view.shapes,
-            pair.teacher.shapes,
-            pair.view.output_names,
-            pair.teacher.output_names,
-        )
+        objective.build(pair.view.shapes, pair.teacher.shapes)
 
     def _student_loss(
         self, x: Nested, y: Nested, outputs: Outputs, sample_weight: Nested, training: bool
@@ -438,7 +478,7 @@ class Distiller(ModelWithSafeState):
         check_labels_given(y)
         view = self._pair.view
         predictions = (
-            view.structured(outputs.logits) if self._loss_is_auto else view.predictions(outputs)
+            view.structured(outputs.logits) if self._loss_on_logits else view.predictions(outputs)
         )
         # On torch, Keras multiplies a mask into the weights that it is given, in place.
         weights = keras.tree.map_structure(
@@ -448,13 +488,9 @@ class Distiller(ModelWithSafeState):
 
     def _build_loss(self, x: Nested, y: Nested, y_pred: Nested, sample_weight: Nested) -> Tensor:
         """Lets Keras's losses make their state from shapes alone, outside any step."""
-        if not in_symbolic_scope():
-            raise ValueError(
-                "`compute_loss` needs what the distiller returns within a training step. Received: "
-                "predictions. For a loop of your own call train_on_batch or test_on_batch."
-            )
         if self._compile_loss is None:
             return ops.zeros(())
+        check_labels_given(y)
         return super().compute_loss(x, y, y_pred, sample_weight, training=False)
 
     def _check_labels(self, y: Any) -> None:
@@ -462,6 +498,10 @@ class Distiller(ModelWithSafeState):
         objective = self._objective
         if objective is None or not self._pair.is_viewed or not hasattr(y, "shape"):
             return
-        if self._loss_is_auto or objective.needs.labels:
-            ignored = getattr(self.loss, "ignore_class", None)
-            check_labels_in_memory(y, self._pair.view.shapes.logits, ignored)
+        if isinstance(self.loss, LabelCrossentropy) or objective.needs.labels:
+            check_labels_in_memory(y, self._pair.view.shapes.logits, self._ignored)
+
+
+def _ignored_by(loss: Any) -> int | None:
+    ignored: int | None = getattr(loss, "ignore_class", None)
+    return ignored

@@ -1,21 +1,26 @@
 """What is minimised: the losses, their weights, and what is logged of them."""
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
-import numpy as np
 
 from keras_ats import checks
 from keras_ats._keras import unscale_loss_for_distribution
 from keras_ats.configurable import Configurable, serialize
+from keras_ats.distiller.pair import check_class_counts
 from keras_ats.losses.distillation_loss import DistillationLoss
+from keras_ats.losses.ignored_labels import without_ignored
 from keras_ats.losses.lookup import get
 from keras_ats.record import Lesson, Needs, Shapes, pick
 from keras_ats.types import Config, Tensor
+
+_BESIDE = (
+    " `student_weight` is what it leaves of 1: give both weights, such as student_weight=1.0, and "
+    "any `kd_weight` goes."
+)
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,9 @@ class Objective(Configurable):
         """What all losses together must be shown."""
         needs = Needs()
         for term in self.terms:
-            needs |= term.loss.needs
+            of_term = term.loss.needs
+            heads = tuple(head._replace(output=term.output) for head in of_term.heads)
+            needs |= of_term._replace(heads=heads)
         return needs
 
     @property
@@ -83,23 +90,36 @@ class Objective(Configurable):
         """Trackers of the single parts; none where `kd_loss` is all there is."""
         return [tracker for term in self.terms for tracker in term.trackers.values()]
 
-    def build(
-        self, student: Shapes, teacher: Shapes, student_outputs: Sequence[str], teacher_outputs: Any
-    ) -> None:
-        """Lets each loss make its layers, and checks that the outputs it is for exist.
+    @property
+    def losses_by_output(self) -> dict[str | None, list[DistillationLoss]]:
+        """The losses by the output that they are for; None for the only one."""
+        losses: dict[str | None, list[DistillationLoss]] = {}
+        for term in self.terms:
+            losses.setdefault(term.output, []).append(term.loss)
+        return losses
+
+    def check_outputs(self, student: Sequence[str], teacher: Sequence[str]) -> None:
+        """Raises if the outputs that losses are for are missing or not chosen.
+
+        Args:
+            student: Names of the student's outputs.
+            teacher: Names of the teacher's.
+        """
+        for term in self.terms:
+            _check_output(term, student, "student")
+            _check_output(term, teacher, "teacher")
+
+    def build(self, student: Shapes, teacher: Shapes) -> None:
+        """Lets each loss make its layers.
 
         Args:
             student: Shapes of what the student says.
             teacher: Shapes of what the teacher says.
-            student_outputs: Names of the student's outputs.
-            teacher_outputs: Names of the teacher's.
 
         Raises:
-            ValueError: If an output is missing or not chosen, or class counts differ.
+            ValueError: If class counts differ.
         """
         for term in self.terms:
-            check_output_names(term, student_outputs, "student")
-            check_output_names(term, teacher_outputs, "teacher")
             shapes = [
                 one if term.output is None else one._replace(logits=pick(one.logits, term.output))
                 for one in (student, teacher)
@@ -113,6 +133,7 @@ class Objective(Configurable):
         lesson: Lesson,
         regularization: Tensor | None,
         batch_size: Tensor,
+        ignored: Any = None,
     ) -> Tensor:
         """Returns the objective of one batch and takes note of its parts.
 
@@ -121,8 +142,10 @@ class Objective(Configurable):
             lesson: What student and teacher said.
             regularization: Regularisers and added losses, a scalar; None without any.
             batch_size: Number of samples, the weight of the batch in an epoch's mean.
+            ignored: A class id that the supervised loss leaves out, or a dict of them by output;
+                losses that read labels leave it out too.
         """
-        total = self.kd_weight * self._kd_loss(lesson, batch_size)
+        total = self.kd_weight * self._kd_loss(lesson, batch_size, ignored)
         if student_loss is not None:
             total += self.student_weight * student_loss
         return total if regularization is None else total + regularization
@@ -155,12 +178,20 @@ class Objective(Configurable):
                 names[f"{prefix}.{path}"] = variable
         return names
 
-    def load_variables(self, saved: Mapping[str, Any], warn: bool) -> None:
+    @property
+    def settings(self) -> dict[str, float]:
+        """Present values of what training does not learn: weights, temperatures."""
+        return {
+            name: serialize(variable)
+            for name, variable in self.saved_variables.items()
+            if not variable.trainable and variable.shape == ()
+        }
+
+    def load_variables(self, saved: Mapping[str, Any]) -> None:
         """Takes over what a file says of the objective's variables.
 
         Args:
             saved: Values by the names of `saved_variables`.
-            warn: Whether to say so where the file's values replace other ones.
 
         Raises:
             ValueError: If the file is of an objective with other variables.
@@ -173,18 +204,8 @@ class Objective(Configurable):
                 f"{strange}. Only here: {missing}. Compile with the losses that it was saved with, "
                 "or load the student alone: distiller.student.load_weights(...)."
             )
-        changed = []
         for name, variable in own.items():
-            before, after = keras.ops.convert_to_numpy(variable), np.asarray(saved[name])
-            if not variable.trainable and not np.allclose(before, after, rtol=1e-6):
-                changed.append(f"{name}: {after:g} instead of {before:g}")
-            variable.assign(after)
-        if warn and changed:
-            warnings.warn(
-                f"The file's values win over those given to `compile`: {'; '.join(changed)}. That "
-                "is right if a schedule has changed them; else assign yours after loading.",
-                stacklevel=2,
-            )
+            variable.assign(saved[name])
 
     @property
     def _terms_by_key(self) -> dict[Any, Term]:
@@ -208,10 +229,12 @@ class Objective(Configurable):
             terms.append(Term(loss, share, output, trackers))
         return terms
 
-    def _kd_loss(self, lesson: Lesson, batch_size: Tensor) -> Tensor:
+    def _kd_loss(self, lesson: Lesson, batch_size: Tensor, ignored: Any) -> Tensor:
         total: Any = 0.0
         for term in self.terms:
             shown = lesson if term.output is None else lesson.of_output(term.output)
+            if term.loss.needs.labels and not getattr(term.loss, "pseudo_labels", False):
+                shown = without_ignored(shown, pick(ignored, str(term.output)))
             parts = term.loss.parts(shown)
             for name, tracker in term.trackers.items():
                 track(tracker, parts[name], batch_size)
@@ -226,20 +249,7 @@ def track(tracker: keras.metrics.Mean, value: Tensor, batch_size: Tensor) -> Non
     tracker.update_state(unscale_loss_for_distribution(value), sample_weight=batch_size)
 
 
-def check_class_counts(student: Any, teacher: Any) -> None:
-    """Raises if shapes of logits show different numbers of classes; unknown ones pass."""
-    if not isinstance(student, tuple) or not isinstance(teacher, tuple):
-        return
-    counts = student[-1], teacher[-1]
-    if None not in counts and counts[0] != counts[1]:
-        raise ValueError(
-            "Student and teacher must have the same classes. Received: a student with "
-            f"{counts[0]} classes and a teacher with {counts[1]}. Rebuild the student's last "
-            "layer for the teacher's classes, or slice the wider model's output."
-        )
-
-
-def check_output_names(term: Term, names: Sequence[str], role: str) -> None:
+def _check_output(term: Term, names: Sequence[str], role: str) -> None:
     """Raises if a model does not have the output that a loss is for, or has several."""
     if len(names) == 1:
         return
@@ -298,7 +308,11 @@ def _as_weights(
     """The share of each loss, and the weight of them all."""
     if not isinstance(kd_weight, list | tuple | Mapping):
         shares = dict.fromkeys(losses, 1.0)
-        total, name = checks.non_negative_number(kd_weight, "kd_weight"), "`kd_weight`"
+        check = checks.fraction if student_weight_follows else checks.non_negative_number
+        try:
+            total = check(kd_weight, "kd_weight")
+        except ValueError as error:
+            raise ValueError(f"{error}{_BESIDE if student_weight_follows else ''}") from None
     else:
         by_name = isinstance(kd_weight, Mapping)
         given = dict(kd_weight) if by_name else dict(enumerate(kd_weight))
@@ -308,7 +322,7 @@ def _as_weights(
                 f"{list(given)} and losses for {list(losses)}."
             )
         shares = {key: checks.non_negative_number(given[key], "kd_weight") for key in losses}
-        total, name = math.fsum(shares.values()), "the sum of `kd_weight`"
+        total = math.fsum(shares.values())
         if total <= 0:
             raise ValueError(
                 "At least one weight must be above 0. Received: "
@@ -316,8 +330,7 @@ def _as_weights(
             )
     if student_weight_follows and total > 1 and not math.isclose(total, 1):
         raise ValueError(
-            f"{name} must be within [0, 1] where `student_weight` is what is left of 1. Received: "
-            f"kd_weight={kd_weight!r}. Give both weights, such as student_weight=1.0; then any "
-            "`kd_weight` goes."
+            f"The sum of `kd_weight` must be within [0, 1]. Received: kd_weight={kd_weight!r}."
+            f"{_BESIDE}"
         )
     return shares, min(total, 1.0) if student_weight_follows else total

@@ -4,11 +4,15 @@ from typing import Any
 
 import keras
 
+from keras_ats.ops.labels import shapes_fit
 from keras_ats.record import Lesson, Needs, Outputs
-from keras_ats.teachers.live import LiveTeacher, as_teacher
+from keras_ats.teachers.live import LiveTeacher, TeacherInputs, as_teacher
 from keras_ats.teachers.teacher import Teacher
 from keras_ats.types import Nested
+from keras_ats.views.graph import has_graph
+from keras_ats.views.inputs import named_inputs
 from keras_ats.views.keras_model import as_keras_model
+from keras_ats.views.read import FromLogits
 from keras_ats.views.view import View
 
 
@@ -20,6 +24,7 @@ class Pair:
         student: The `keras.Model` to train.
         teacher_from_logits: As for `Distiller`.
         student_from_logits: As for `Distiller`.
+        teacher_inputs: As for `Distiller`.
 
     Raises:
         TypeError: If these are no models.
@@ -30,12 +35,13 @@ class Pair:
         self,
         teacher: keras.Model | Teacher,
         student: keras.Model,
-        teacher_from_logits: bool | None,
-        student_from_logits: bool | None,
+        teacher_from_logits: FromLogits,
+        student_from_logits: FromLogits,
+        teacher_inputs: TeacherInputs = None,
     ) -> None:
         _check_student(teacher, student)
         self.student = student
-        self.teacher: Teacher = as_teacher(teacher, teacher_from_logits)
+        self.teacher: Teacher = as_teacher(teacher, teacher_from_logits, teacher_inputs)
         self.student_from_logits = student_from_logits
         self._view: View | None = None
         if student.built or not isinstance(student, keras.Sequential):
@@ -65,6 +71,10 @@ class Pair:
         """Finds the student's logits, once it has its shapes."""
         self.check_variables()
         self._view = View(self.student, self.student_from_logits, "student")
+        if isinstance(self.teacher, LiveTeacher) and self.teacher.inputs is None:
+            _check_inputs(self.teacher.model, self.student)
+        if len(self._view.output_names) == len(self.teacher.output_names) == 1:
+            check_class_counts(self._view.shapes.logits, self.teacher.shapes.logits)
 
     def check_variables(self) -> None:
         """Raises if a training step of the student would change the teacher."""
@@ -88,12 +98,12 @@ class Pair:
         """Reads the inner layers that losses need too, from now on."""
         self.check_variables()
         self.teacher.prepare(needs)
-        self._view = self.view.with_features(needs.student_features)
+        self._view = self.view.prepared(needs.student_features, needs.heads)
 
     def student_outputs(self, x: Nested, training: bool | None) -> Outputs:
         """Runs the student on its part of a batch."""
         inputs, _ = self.teacher.split(x)
-        return self.view(inputs, training=training)
+        return self.view(named_inputs(self.student, inputs, "student"), training=training)
 
     def lesson(self, x: Nested, y: Nested, student: Outputs, sample_weight: Nested) -> Lesson:
         """Runs the teacher on its part of a batch, and puts everything into the record."""
@@ -106,6 +116,40 @@ class Pair:
         """The student's random states, which Keras leaves out of files."""
         weights = {id(variable) for variable in self.student.weights}
         return [variable for variable in self.student.variables if id(variable) not in weights]
+
+
+def check_class_counts(student: Any, teacher: Any) -> None:
+    """Raises if shapes of logits show different numbers of classes; unknown ones pass."""
+    if not isinstance(student, tuple) or not isinstance(teacher, tuple):
+        return
+    counts = student[-1], teacher[-1]
+    if None not in counts and counts[0] != counts[1]:
+        raise ValueError(
+            "Student and teacher must have the same classes. Received: a student with "
+            f"{counts[0]} classes and a teacher with {counts[1]}. Rebuild the student's last "
+            "layer for the teacher's classes, or slice the wider model's output."
+        )
+
+
+def _check_inputs(teacher: keras.Model, student: keras.Model) -> None:
+    if not (has_graph(teacher) and has_graph(student)):
+        return
+    of_teacher, of_student = teacher.inputs, student.inputs
+    if len(of_teacher) != 1 or len(of_student) != 1:
+        return
+    # Inputs that the user has named may be different entries of a dict.
+    names = [inputs[0].name for inputs in (of_teacher, of_student)]
+    if names[0] != names[1] and not any(
+        name.startswith(("input_layer", "keras_tensor")) for name in names
+    ):
+        return
+    shapes = [tuple(inputs[0].shape) for inputs in (of_student, of_teacher)]
+    if not shapes_fit(*shapes):
+        raise ValueError(
+            f"Student and teacher take different inputs. Received: a student for {shapes[0]} and a "
+            f"teacher for {shapes[1]}. Pass teacher_inputs=, a function that makes the teacher's "
+            "inputs of the student's, or the key of them in the data."
+        )
 
 
 def _check_student(teacher: Any, student: Any) -> None:

@@ -68,6 +68,7 @@ class BernoulliKD(KDLoss):
 
     needs_labels = True
     min_classes = 1
+    family = "sigmoid"
 
     def __init__(
         self,

@@ -43,6 +43,7 @@ class GaussianKD(KDLoss):
     """
 
     min_classes = 1
+    family = None
 
     def __init__(self, **options: Unpack[LossOptions]) -> None:
         super().__init__(**options)

@@ -12,7 +12,7 @@ from keras_ats.losses.distillation_loss import DistillationLoss
 from keras_ats.losses.ignored_labels import joined_masks
 from keras_ats.losses.logit_arguments import check_logits, cleared_labels, mask_of_positions
 from keras_ats.ops.label_range import has_label, invalid_labels, nan_where_invalid
-from keras_ats.record import Lesson, Needs, Outputs
+from keras_ats.record import Head, Lesson, Needs, Outputs
 from keras_ats.types import Tensor
 
 Reduction: TypeAlias = Literal[
@@ -54,6 +54,8 @@ class KDLoss(DistillationLoss, keras.losses.Loss):
     Attributes:
         needs_labels: Whether `call` reads the labels. Defaults to False.
         min_classes: Fewest classes that the loss is defined for. Defaults to 2.
+        family: The heads that the loss is for: `"softmax"` (default), whose classes exclude each
+            other, `"sigmoid"`, or None for any values.
         adjustment: A rule of `keras_ats.adjustments` for the logits, or None.
 
     Example:
@@ -70,6 +72,7 @@ class KDLoss(DistillationLoss, keras.losses.Loss):
 
     needs_labels: bool = False
     min_classes: int = 2
+    family: Literal["softmax", "sigmoid"] | None = "softmax"
     adjustment: Adjustment | None = None
 
     def __init__(
@@ -94,7 +97,10 @@ class KDLoss(DistillationLoss, keras.losses.Loss):
     def needs(self) -> Needs:  # type: ignore[override]
         """What the loss cannot be computed without: labels, unless the teacher's class will do."""
         reads_given_labels = self._reads_labels and not self.pseudo_labels
-        return Needs(labels=reads_given_labels or self.ignore_label is not None)
+        return Needs(
+            labels=reads_given_labels or self.ignore_label is not None,
+            heads=(Head(family=self.family),),
+        )
 
     def __call__(
         self,

@@ -44,6 +44,7 @@ class LogitMSE(KDLoss):
     """
 
     min_classes = 1
+    family = None
 
     def __init__(
         self,

@@ -1,5 +1,7 @@
 """Classes that a model does not have: logits of minus infinity, as padded vocabularies hold."""
 
+import math
+
 from keras import ops
 
 from keras_ats.types import Tensor
@@ -25,7 +27,8 @@ def finite_logits(logits: Tensor) -> Tensor:
     Returns:
         float32 tensor of the same shape.
     """
-    return ops.maximum(ops.cast(logits, "float32"), LOG_OF_ZERO)
+    # `ops.maximum` would do, but takes torch three times as long with its gradient.
+    return ops.clip(ops.cast(logits, "float32"), LOG_OF_ZERO, math.inf)
 
 
 def present_classes(logits: Tensor) -> Tensor:

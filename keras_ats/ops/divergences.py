@@ -83,7 +83,7 @@ def jensen_shannon_divergence(
 
     $$\beta \, KL(p \| m) + (1 - \beta) \, KL(q \| m), \qquad m = \beta p + (1 - \beta) q$$
 
-    at most $\log 2$. As $\beta$ goes to 0 it tends to $\beta \, KL(p \| q)$, and as it goes to 1, to
+    at most $\log 2$. As $\beta$ goes to 0 it tends to $\beta \, KL(p \| q)$, as it goes to 1 to
     $(1 - \beta) \, KL(q \| p)$.
 
     Args:

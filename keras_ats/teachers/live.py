@@ -1,7 +1,8 @@
 """A teacher that is run beside the student."""
 
 import contextlib
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import keras
 from keras import ops
@@ -10,8 +11,13 @@ from keras_ats._keras import all_layers
 from keras_ats.record import Needs, Outputs, Shapes
 from keras_ats.teachers.teacher import Teacher
 from keras_ats.types import Nested
+from keras_ats.views.inputs import named_inputs
 from keras_ats.views.keras_model import origin_of
+from keras_ats.views.read import FromLogits
 from keras_ats.views.view import View
+
+TeacherInputs: TypeAlias = str | Callable[[Nested], Nested] | None
+"""What the teacher is shown of a batch: a key of it, a function of it, or the same."""
 
 
 class LiveTeacher(Teacher):
@@ -23,18 +29,25 @@ class LiveTeacher(Teacher):
     Args:
         model: A built Keras model.
         from_logits: As for `Distiller(teacher_from_logits=...)`.
+        inputs: As for `Distiller(teacher_inputs=...)`.
 
     Raises:
         ValueError: If the model is not built, or its ending is not known.
     """
 
-    def __init__(self, model: keras.Model, from_logits: bool | None = None) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        from_logits: FromLogits = None,
+        inputs: TeacherInputs = None,
+    ) -> None:
         if not model.built:
             raise ValueError(
                 f"The teacher '{model.name}' is not built, so it has no weights to teach with. "
                 "Load its trained weights, or call it on a batch, before giving it to Distiller."
             )
         self.model = model
+        self.inputs = inputs
         self.view = View(model, from_logits, "teacher")
         self.output_names = self.view.output_names
         self.supports_jit = all(layer.supports_jit for layer in all_layers(model))
@@ -52,34 +65,47 @@ class LiveTeacher(Teacher):
 
     def prepare(self, needs: Needs) -> None:
         """Reads the inner layers that are needed too, from now on."""
-        self.view = self.view.with_features(needs.teacher_features)
+        self.view = self.view.prepared(needs.teacher_features, needs.heads)
 
     def split(self, x: Nested) -> tuple[Nested, Nested]:
-        """Returns the inputs twice: student and teacher see the same."""
-        return x, x
+        """Returns the student's inputs and the teacher's: the same, or the part that is its own."""
+        if self.inputs is None or callable(self.inputs):
+            return x, x
+        if not isinstance(x, dict) or self.inputs not in x:
+            # `evaluate` and `predict` may do without the teacher's part.
+            return x, None
+        rest = {name: value for name, value in x.items() if name != self.inputs}
+        return next(iter(rest.values())) if len(rest) == 1 else rest, x[self.inputs]
 
     def __call__(self, given: Nested) -> Outputs:
         """Returns what the teacher says of a batch of inputs, without gradient."""
+        if given is None:
+            raise ValueError(
+                f"The batch has no inputs for the teacher. Expected: a dict with the key "
+                f"'{self.inputs}', as teacher_inputs says."
+            )
         # Within this scope nothing is written to a variable: a teacher that insists on updating
         # BatchNorm statistics or drawing random numbers at inference does so without effect.
         state = [(variable, variable.value) for variable in self.variables]
         with keras.StatelessScope(state_mapping=state), _without_gradients():
-            outputs = self.view(given, training=False)
+            inputs = self.inputs(given) if callable(self.inputs) else given
+            outputs = self.view(named_inputs(self.model, inputs, "teacher"), training=False)
         return Outputs(
             keras.tree.map_structure(ops.stop_gradient, outputs.logits),
             keras.tree.map_structure(ops.stop_gradient, outputs.features),
         )
 
 
-def as_teacher(teacher: Any, from_logits: bool | None) -> Teacher:
+def as_teacher(teacher: Any, from_logits: FromLogits, inputs: TeacherInputs) -> Teacher:
     """Returns a model as a `LiveTeacher`; any other `Teacher` as it is."""
     if isinstance(teacher, keras.Model):
-        return LiveTeacher(teacher, from_logits)
+        return LiveTeacher(teacher, from_logits, inputs)
     if isinstance(teacher, Teacher) and not isinstance(teacher, type):
         return teacher
     raise TypeError(
         f"`teacher` must be a keras.Model or a keras_ats.teachers.Teacher. Received: {teacher!r} "
-        f"of type {type(teacher).__name__}.{origin_of(teacher)} Expected: Distiller(teacher, student)."
+        f"of type {type(teacher).__name__}.{origin_of(teacher)} Expected: Distiller(teacher, "
+        "student)."
     )
 
 

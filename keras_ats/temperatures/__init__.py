@@ -1,7 +1,7 @@
 """Temperature rules: what temperature each class of each sample gets."""
 
 from keras_ats.temperatures.asymmetric import Asymmetric as Asymmetric
-from keras_ats.temperatures.batch_mean import batch_mean as batch_mean
+from keras_ats.temperatures.batch import batch_mean as batch_mean
 from keras_ats.temperatures.confidence_weighted import ConfidenceWeighted as ConfidenceWeighted
 from keras_ats.temperatures.constant import Constant as Constant
 from keras_ats.temperatures.focal_weighted import FocalWeighted as FocalWeighted

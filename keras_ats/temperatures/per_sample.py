@@ -4,7 +4,7 @@ from keras import ops
 
 from keras_ats import checks
 from keras_ats.record import Lesson
-from keras_ats.temperatures.batch_mean import batch_mean
+from keras_ats.temperatures.batch import batch_mean
 from keras_ats.temperatures.temperature import Temperature
 from keras_ats.types import Tensor
 

@@ -7,13 +7,18 @@ from typing import Any
 import keras
 
 from keras_ats._keras import get_keras_mask
-from keras_ats.record import Outputs, Shapes, pick
+from keras_ats.record import Head, Outputs, Shapes, pick
 from keras_ats.types import Nested
 from keras_ats.views.activations import Ending, family_of
 from keras_ats.views.features import at_layers
 from keras_ats.views.graph import graph_inputs, graph_outputs, has_graph, outputs_by_name
 from keras_ats.views.read import FromLogits, argument_name, read_outputs
 from keras_ats.views.readings import Inverse, Probabilities, Reading
+
+_LOSSES_FOR = {
+    "softmax": "Expected: a loss over classes, such as AsymmetricTemperatureKD(4, 2).",
+    "sigmoid": "Expected: a loss on yes-or-no answers, such as BernoulliKD(4, 2).",
+}
 
 
 class View:
@@ -99,6 +104,31 @@ class View:
         view._read(features)
         return view
 
+    def prepared(self, features: tuple[str, ...], heads: Iterable[Head]) -> "View":
+        """Returns a view that shows what losses need.
+
+        Args:
+            features: Names of inner layers.
+            heads: Outputs whose logits are read, and the kind of loss that reads them.
+
+        Raises:
+            ValueError: If an output cannot be read, or ends in something that the loss is not for.
+        """
+        told: dict[str, Inverse] = {}
+        for head in heads:
+            name = head.output if len(self.output_names) > 1 else self.output_names[0]
+            self.require([name] if name is not None else self.output_names)
+            family = self.families.get(str(name))
+            if head.family is None:
+                continue
+            if family not in (None, head.family):
+                raise ValueError(
+                    f"The {self.role} '{self.source.name}' ends in {self.endings[str(name)]}, and "
+                    f"the distillation loss is for {head.family} heads. {_LOSSES_FOR[str(family)]}"
+                )
+            told[str(name)] = head.family
+        return self.with_features(features).with_probabilities_of(told)
+
     def with_probabilities_of(self, inverse: Inverse | Mapping[str, Inverse]) -> "View":
         """Returns a view that takes probabilities back through this activation.
 
@@ -147,6 +177,21 @@ class View:
                 for name, reading in self._readings.items()
             }
         )
+
+    def outputs_of_logits(self, logits: Nested) -> Outputs:
+        """Returns the outputs of a model whose logits are all that it returns.
+
+        Raises:
+            ValueError: If it returns anything else, or inner layers are read too.
+        """
+        if self.features or set(self.endings.values()) != {"logits"}:
+            raise ValueError(
+                "`compute_loss` needs what the distiller returns within a training step. Received: "
+                "predictions. For a loop of your own call train_on_batch or test_on_batch."
+            )
+        named = self._named(logits)
+        masks = {name: get_keras_mask(value) for name, value in named.items()}
+        return Outputs(self._one_or_all(named), mask=self._one_or_all(masks))
 
     def by_name(self, values: Nested) -> Any:
         """Values in the structure of the outputs: those of the only one, or a dict by name.
