@@ -13,6 +13,7 @@ from keras_ats.configurable import Configurable, serialize
 from keras_ats.distiller.pair import check_class_counts
 from keras_ats.losses.distillation_loss import DistillationLoss
 from keras_ats.losses.ignored_labels import without_ignored
+from keras_ats.losses.kd_loss import KDLoss
 from keras_ats.losses.lookup import get
 from keras_ats.record import Lesson, Needs, Shapes, pick
 from keras_ats.types import Config, Tensor
@@ -117,7 +118,7 @@ class Objective(Configurable):
             teacher: Shapes of what the teacher says.
 
         Raises:
-            ValueError: If class counts differ.
+            ValueError: If class counts differ, or are too few for a loss.
         """
         for term in self.terms:
             shapes = [
@@ -125,6 +126,9 @@ class Objective(Configurable):
                 for one in (student, teacher)
             ]
             check_class_counts(*(one.logits for one in shapes))
+            for logits in (one.logits for one in shapes if isinstance(one.logits, tuple)):
+                if isinstance(term.loss, KDLoss):
+                    term.loss.check_classes(logits[-1])
             term.loss.build(*shapes)
 
     def __call__(
@@ -318,7 +322,7 @@ def _as_weights(
         given = dict(kd_weight) if by_name else dict(enumerate(kd_weight))
         if set(given) != set(losses):
             raise ValueError(
-                "There must be one weight for each loss. Received: weights for "
+                "`kd_weight` must hold one weight for each loss. Received: weights for "
                 f"{list(given)} and losses for {list(losses)}."
             )
         shares = {key: checks.non_negative_number(given[key], "kd_weight") for key in losses}
