@@ -1,84 +1,78 @@
-"""What `compile` was given for the distillation losses and their weights, in one form."""
+"""Arguments of `compile` that Keras itself would look at in the first batch only, or never."""
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from keras_ats import checks
-from keras_ats.losses.distillation_loss import DistillationLoss
-from keras_ats.losses.lookup import get
+import keras
 
-_BESIDE = (
-    " `student_weight` is what it leaves of 1: give both weights, such as student_weight=1.0, and "
-    "any `kd_weight` goes."
-)
+from keras_ats.checks import as_list
+
+# Names that Keras resolves by the shapes of labels and predictions.
+_BY_SHAPE = {"accuracy", "acc", "crossentropy", "ce"}
 
 
-def as_losses(kd_loss: Any) -> Any:
-    """The losses in the form that they were given in: one, a list, or a dict by output."""
-    if kd_loss is None:
-        raise ValueError(
-            "`compile` needs a distillation loss. Received: kd_loss=None. Try "
-            "kd_loss=keras_ats.losses.AsymmetricTemperatureKD(4, 2)."
+def check_optimizer(optimizer: Any) -> None:
+    """Raises if `optimizer` is no optimizer, nor the name or the config of one."""
+    is_config = isinstance(optimizer, Mapping) and "class_name" in optimizer
+    if isinstance(optimizer, str | keras.optimizers.Optimizer) or is_config:
+        return
+    hint = f" Call it: {optimizer.__name__}(...)." if isinstance(optimizer, type) else ""
+    raise TypeError(
+        "`optimizer` must be a keras.optimizers.Optimizer or its name. Received: "
+        f"optimizer={optimizer!r} of type {type(optimizer).__name__}.{hint} Expected: 'adam', or "
+        "keras.optimizers.SGD(0.1). A distiller that is only evaluated takes any."
+    )
+
+
+def check_losses(loss: Any) -> None:
+    """Raises if `loss` is no supervised loss, nor None, nor a list or dict of them."""
+    if loss is not None:
+        _check_each(
+            loss, "loss", keras.losses.get, "'auto', a loss of keras.losses, its name, or None"
         )
-    is_config = isinstance(kd_loss, Mapping) and "class_name" in kd_loss
-    if is_config or not isinstance(kd_loss, list | tuple | Mapping):
-        losses = get(kd_loss)
-    else:
-        entries = kd_loss if not isinstance(kd_loss, Mapping) else list(kd_loss.values())
-        if not entries or any(entry is None for entry in entries):
-            raise ValueError(
-                f"`kd_loss` needs at least one loss, and none that is None. Received: {kd_loss!r}."
+
+
+def check_metrics(metrics: Any, name: str = "metrics") -> None:
+    """Raises if `metrics` are no metrics, nor None, nor lists or dicts of them."""
+    if metrics is None or (isinstance(metrics, list | tuple | Mapping) and not metrics):
+        return
+    _check_each(metrics, name, keras.metrics.get, "metrics of keras.metrics, or their names")
+
+
+def as_lesson_metrics(metrics: Any) -> tuple[Any, ...]:
+    """Returns the metrics that see the lesson, or raises if they cannot."""
+    expected = "metrics with a method update_lesson(lesson)"
+    given = as_list(metrics, "distillation_metrics", f"a list of {expected}")
+    for metric in given:
+        if not callable(getattr(metric, "update_lesson", None)):
+            raise TypeError(
+                f"`distillation_metrics` must be {expected}. Received: {metric!r} of type "
+                f"{type(metric).__name__}. Metrics of labels and predictions go into `metrics`."
             )
-        if isinstance(kd_loss, Mapping):
-            losses = {name: get(entry) for name, entry in kd_loss.items()}
-        else:
-            losses = [get(entry) for entry in entries]
-    for loss in by_key(losses).values():
-        if loss.reduction in (None, "none"):
-            raise ValueError(
-                "A loss that trains must give one number. Received: "
-                f"{type(loss).__name__}(reduction={loss.reduction!r}). Leave `reduction` out."
-            )
-    return losses
+    return tuple(given)
 
 
-def by_key(losses: Any) -> dict[Any, DistillationLoss]:
-    """The losses by output name, or by their place."""
-    if isinstance(losses, dict):
-        return losses
-    return dict(enumerate(losses if isinstance(losses, list) else [losses]))
-
-
-def as_weights(
-    kd_weight: Any, losses: dict[Any, DistillationLoss], student_weight_follows: bool
-) -> tuple[dict[Any, float], float]:
-    """The share of each loss, and the weight of them all."""
-    if not isinstance(kd_weight, list | tuple | Mapping):
-        shares = dict.fromkeys(losses, 1.0)
-        check = checks.fraction if student_weight_follows else checks.non_negative_number
+def _check_each(value: Any, name: str, get: Callable[[Any], Any], expected: str) -> None:
+    if value is None or (callable(value) and not isinstance(value, type)):
+        return
+    if isinstance(value, Mapping) and "class_name" in value:
+        return
+    if isinstance(value, list | tuple | Mapping) and value:
+        for one in value.values() if isinstance(value, Mapping) else value:
+            _check_each(one, name, get, expected)
+        return
+    if isinstance(value, str):
         try:
-            total = check(kd_weight, "kd_weight")
-        except ValueError as error:
-            raise ValueError(f"{error}{_BESIDE if student_weight_follows else ''}") from None
-    else:
-        by_name = isinstance(kd_weight, Mapping)
-        given = dict(kd_weight) if by_name else dict(enumerate(kd_weight))
-        if set(given) != set(losses):
-            raise ValueError(
-                "There must be one weight for each loss. Received: weights for "
-                f"{list(given)} and losses for {list(losses)}."
-            )
-        shares = {key: checks.non_negative_number(given[key], "kd_weight") for key in losses}
-        total = math.fsum(shares.values())
-        if total <= 0:
-            raise ValueError(
-                "At least one weight must be above 0. Received: "
-                f"kd_weight={kd_weight!r}. To train without a teacher, use the student alone."
-            )
-    if student_weight_follows and total > 1 and not math.isclose(total, 1):
+            found = value in _BY_SHAPE or get(value)
+        except ValueError:
+            found = None
+        if found:
+            return
         raise ValueError(
-            f"The sum of `kd_weight` must be within [0, 1]. Received: kd_weight={kd_weight!r}."
-            f"{_BESIDE}"
+            f"`{name}` is not known by this name. Received: {name}={value!r}. Expected: {expected}."
         )
-    return shares, min(total, 1.0) if student_weight_follows else total
+    hint = f" Call it: {value.__name__}(...)." if isinstance(value, type) else ""
+    raise TypeError(
+        f"`{name}` is of the wrong type. Received: {name}={value!r} of type "
+        f"{type(value).__name__}. Expected: {expected}.{hint}"
+    )

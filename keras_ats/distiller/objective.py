@@ -10,10 +10,11 @@ import keras
 from keras_ats import checks
 from keras_ats._keras import unscale_loss_for_distribution
 from keras_ats.configurable import Configurable, serialize
-from keras_ats.distiller.arguments import as_losses, as_weights, by_key
+from keras_ats.distiller.kd_losses import as_losses, as_weights, by_key
 from keras_ats.distiller.pair import check_class_counts
 from keras_ats.losses.distillation_loss import DistillationLoss
 from keras_ats.losses.ignored_labels import without_ignored
+from keras_ats.losses.kd_loss import KDLoss
 from keras_ats.record import Lesson, Needs, Shapes, pick
 from keras_ats.types import Config, Tensor
 
@@ -112,7 +113,7 @@ class Objective(Configurable):
             teacher: Shapes of what the teacher says.
 
         Raises:
-            ValueError: If class counts differ.
+            ValueError: If class counts differ, or are too few for a loss.
         """
         for term in self.terms:
             shapes = [
@@ -120,6 +121,9 @@ class Objective(Configurable):
                 for one in (student, teacher)
             ]
             check_class_counts(*(one.logits for one in shapes))
+            for logits in (one.logits for one in shapes if isinstance(one.logits, tuple)):
+                if isinstance(term.loss, KDLoss):
+                    term.loss.check_classes(logits[-1])
             term.loss.build(*shapes)
 
     def __call__(

@@ -33,20 +33,27 @@ class Constant(Temperature):
     """
 
     def __init__(self, value: float = 4.0) -> None:
-        self.value = self.add_variable(value, "temperature", checks.temperature)
+        self.value = self.add_variable(
+            checks.temperature(value, "value"), "temperature", checks.temperature
+        )
 
     def __call__(self, lesson: Lesson) -> Tensor:
         """Returns the temperature, a scalar."""
         return ops.convert_to_tensor(self.value)
 
 
-def as_temperature(value: Any) -> Temperature:
-    """Returns a temperature rule: `value` itself, or a `Constant` for a number."""
+def as_temperature(value: Any, name: str = "temperature") -> Temperature:
+    """Returns a temperature rule: `value` itself, or a `Constant` for a number.
+
+    Args:
+        value: What was given.
+        name: Name of its argument. Defaults to `"temperature"`.
+    """
     if isinstance(value, Temperature):
         return value
     if isinstance(value, type) and issubclass(value, Temperature):
         raise TypeError(
-            f"`temperature` must be a rule, not its class. Received: {value.__name__}. "
+            f"`{name}` must be a rule, not its class. Received: {value.__name__}. "
             f"Call it: {value.__name__}(...)."
         )
-    return Constant(value)
+    return Constant(checks.temperature(value, name))
