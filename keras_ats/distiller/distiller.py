@@ -257,6 +257,7 @@ class Distiller(ModelWithSafeState):
         if not (training or self.evaluate_teacher):
             # As the student's own evaluation: labels and regularisers.
             return student_loss if regularization is None else student_loss + regularization
+        self.take_lent()
         lesson = self._pair.lesson(x, y, y_pred, sample_weight)
         for metric in self._lesson_metrics:
             metric.update_lesson(lesson)
@@ -330,15 +331,12 @@ class Distiller(ModelWithSafeState):
         return [*super().weights, *self._objective_variables]
 
     @property
-    def non_trainable_variables(self) -> list[keras.Variable]:
-        """All state that a step reads and the optimizer leaves alone, the teacher's included.
+    def lent_variables(self) -> Sequence[keras.Variable]:
+        """The teacher's, which JAX's compiled step gets as arguments.
 
-        That makes the teacher an argument of JAX's compiled step. It would be a constant baked
-        into it otherwise, copied at every compilation.
+        They would be constants baked into it otherwise, copied at every compilation.
         """
-        own = super().non_trainable_variables
-        known = {id(variable) for variable in self.variables}
-        return [*own, *(v for v in self._pair.teacher.variables if id(v) not in known)]
+        return self._pair.teacher.variables
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Clears all gradients; called by Keras, on torch only."""
