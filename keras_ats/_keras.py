@@ -6,6 +6,7 @@ today's. It stands together so that an upgrade that moves a part breaks in one f
 """
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ __all__ = [
     "all_layers",
     "call_apart",
     "call_arguments",
+    "check_compile",
     "get_keras_mask",
     "in_symbolic_scope",
     "producer",
@@ -139,11 +141,12 @@ class ModelWithSafeState(keras.Model):
             _LENT.reset(token)
 
     def _purge_model_variables(self, *args: Any, **kwargs: Any) -> None:
-        optimizer = [] if self.optimizer is None else self.optimizer.variables
+        # Before `compile` there is none to ask for.
+        optimizer = getattr(self, "optimizer", None)
         variables = [
             *self.trainable_variables,
             *self.non_trainable_variables,
-            *optimizer,
+            *(optimizer.variables if optimizer else []),
             *self.metrics_variables,
         ]
         object.__setattr__(self, "_purged_values", [(one, one._value) for one in variables])
@@ -196,6 +199,22 @@ def call_arguments(node: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
 def start_at_epoch(model: keras.Model, epoch: int | None) -> None:
     """Lets the `fit` that is about to begin start at `epoch`; None leaves it to its arguments."""
     model._initial_epoch = epoch
+
+
+def check_compile(model: keras.Model, arguments: dict[str, Any]) -> None:
+    """Raises what `compile` would raise, of which half is done by then.
+
+    Args:
+        model: The model that is to be compiled; left as it is.
+        arguments: Those of `keras.Model.compile`.
+    """
+    trial = keras.Model(dtype=model.dtype_policy)
+    trial.supports_jit = model.supports_jit
+    if hasattr(model, "output_names"):
+        trial.output_names = model.output_names
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # The real one gives them again.
+        trial.compile(**arguments)
 
 
 def symbolic_build(model: keras.Model, batch: Any) -> None:

@@ -1,26 +1,33 @@
 """The model that is compiled and fitted: teacher, student and loss joined."""
 
+import contextlib
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import keras
 from keras import ops
 
 from keras_ats import checks
-from keras_ats._keras import ModelWithSafeState, additional_losses, in_symbolic_scope
+from keras_ats._keras import (
+    ModelWithSafeState,
+    additional_losses,
+    check_compile,
+    in_symbolic_scope,
+)
 from keras_ats.distiller.labels import check_labels_given, check_labels_in_memory
 from keras_ats.distiller.objective import Objective, track
 from keras_ats.distiller.pair import Pair
 from keras_ats.distiller.phase import during, is_during
 from keras_ats.distiller.supervised import auto_loss, check_loss
 from keras_ats.losses.label_crossentropy import LabelCrossentropy
-from keras_ats.record import Outputs
+from keras_ats.record import Needs, Outputs
 from keras_ats.teachers.live import TeacherInputs
 from keras_ats.teachers.teacher import Teacher
 from keras_ats.types import Config, Nested, Tensor
 from keras_ats.views.read import FromLogits
+from keras_ats.views.view import View
 
 
 @keras.saving.register_keras_serializable(package="keras_ats")
@@ -143,20 +150,21 @@ class Distiller(ModelWithSafeState):
         """
         objective = Objective(kd_loss, kd_weight, student_weight)
         evaluate_teacher = checks.as_boolean(evaluate_teacher, "evaluate_teacher")
+        lesson_metrics = tuple(distillation_metrics)
         is_auto = isinstance(loss, str) and loss == "auto"
-        view = None
-        if self._pair.is_viewed:
-            self._prepare(objective)
-            view = self._pair.view
-            if not is_auto:
+        # What raises below must leave everything as it was.
+        with self._prepared(objective) as view:
+            if view is not None and not is_auto:
                 check_loss(loss, view)
-        supervised = auto_loss(view, objective.losses_by_output) if is_auto else loss
+            supervised = auto_loss(view, objective.losses_by_output) if is_auto else loss
+            given = {"optimizer": optimizer, "loss": supervised, "metrics": metrics, **kwargs}
+            check_compile(self, given)
         # Keras keeps the loss of an earlier `compile` where this one has none.
         self._compile_loss = self.loss = None
-        super().compile(optimizer=optimizer, loss=supervised, metrics=metrics, **kwargs)
+        super().compile(**given)
         self._objective = objective
         self._loss_on_logits = is_auto
-        self._lesson_metrics = tuple(distillation_metrics)
+        self._lesson_metrics = lesson_metrics
         # Without labels the teacher is all that a validation can be held against.
         self.evaluate_teacher = evaluate_teacher or loss is None
 
@@ -213,7 +221,8 @@ class Distiller(ModelWithSafeState):
         if not self._pair.is_viewed:
             self._pair.build_student(input_shape)
             if self._objective is not None:
-                self._prepare(self._objective)
+                with self._prepared(self._objective):
+                    pass
 
     def call(self, inputs: Nested, training: bool | None = None) -> Nested:
         """Returns the student's predictions."""
@@ -274,6 +283,8 @@ class Distiller(ModelWithSafeState):
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Trains the student; arguments and return value are those of `keras.Model.fit`."""
+        # A layer may have been unfrozen since `compile`.
+        self._pair.check_variables()
         self._check_labels(y)
         return super().fit(x, y, *args, **kwargs)
 
@@ -462,12 +473,32 @@ class Distiller(ModelWithSafeState):
             return dict(zip(self.output_names, map(_ignored_by, self.loss), strict=False))
         return _ignored_by(self.loss)
 
-    def _prepare(self, objective: Objective) -> None:
-        """Lets teacher and student show what the losses need, and the losses make their layers."""
+    @contextlib.contextmanager
+    def _prepared(self, objective: Objective) -> Iterator[View | None]:
+        """Lets teacher and student show what the losses need, and the losses make their layers.
+
+        If the block raises, they show and have again what they did before.
+
+        Args:
+            objective: The one that is to be minimised.
+
+        Yields:
+            The student's view; None while it waits for its shapes.
+        """
         pair = self._pair
+        if not pair.is_viewed:
+            yield None
+            return
+        pair.check_variables()
         objective.check_outputs(pair.view.output_names, pair.teacher.output_names)
-        pair.prepare(objective.needs)
-        objective.build(pair.view.shapes, pair.teacher.shapes)
+        with objective.unchanged_on_failure():
+            try:
+                pair.prepare(objective.needs)
+                objective.build(pair.view.shapes, pair.teacher.shapes)
+                yield pair.view
+            except BaseException:
+                pair.prepare(Needs() if self._objective is None else self._objective.needs)
+                raise
 
     def _student_loss(
         self, x: Nested, y: Nested, outputs: Outputs, sample_weight: Nested, training: bool
