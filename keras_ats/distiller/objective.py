@@ -1,7 +1,8 @@
 """What is minimised: the losses, their weights, and what is logged of them."""
 
+import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,7 +56,7 @@ class Objective(Configurable):
     def __init__(self, kd_loss: Any, kd_weight: Any, student_weight: float | None) -> None:
         self.kd_loss = as_losses(kd_loss)
         shares, total = as_weights(kd_weight, by_key(self.kd_loss), student_weight is None)
-        self.kd_weight = self.add_variable(total, "kd_weight")
+        self.kd_weight = self.add_variable(total, "kd_weight", checks.non_negative_number)
         self.given_student_weight = (
             None
             if student_weight is None
@@ -125,6 +126,18 @@ class Objective(Configurable):
                 if isinstance(term.loss, KDLoss):
                     term.loss.check_classes(logits[-1])
             term.loss.build(*shapes)
+
+    @contextlib.contextmanager
+    def unchanged_on_failure(self) -> Iterator[None]:
+        """Gives losses their former layers back if the block raises: they may be in use already."""
+        before = [dict(vars(term.loss)) for term in self.terms]
+        try:
+            yield
+        except BaseException:
+            for term, attributes in zip(self.terms, before, strict=True):
+                vars(term.loss).clear()
+                vars(term.loss).update(attributes)
+            raise
 
     def __call__(
         self,
