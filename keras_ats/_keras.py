@@ -29,6 +29,7 @@ __all__ = [
     "check_compile",
     "get_keras_mask",
     "in_symbolic_scope",
+    "mark_as_called",
     "producer",
     "reduce_weighted_values",
     "refilled_arguments",
@@ -183,6 +184,11 @@ def all_layers(model: keras.Model) -> list[keras.layers.Layer]:
     """All layers within `model`, at any depth, itself included."""
     layers: list[keras.layers.Layer] = model._flatten_layers()
     return layers
+
+
+def mark_as_called(model: keras.Model) -> None:
+    """Lets a model be exported whose layers have been run, by a model that shares them."""
+    model._called = True
 
 
 def producer(tensor: keras.KerasTensor) -> Any:

@@ -181,6 +181,9 @@ class Distiller(ModelWithSafeState):
             if view is not None and not is_auto:
                 check_loss(loss, view)
             supervised = auto_loss(view, objective.losses_by_output) if is_auto else loss
+            if isinstance(supervised, dict) and view is not None:
+                # Keras asks for a loss of each output that stands in a list.
+                supervised = dict.fromkeys(view.output_names) | supervised
             given = {"optimizer": optimizer, "loss": supervised, "metrics": metrics, **kwargs}
             check_compile(self, given)
         # Keras keeps the loss of an earlier `compile` where this one has none.
@@ -311,6 +314,7 @@ class Distiller(ModelWithSafeState):
             y_pred = self._pair.view.predictions(y_pred)
         if self._compile_metrics is not None:
             check_labels_for_metrics(y)
+        y = self._pair.view.labels(y)
         logs: dict[str, Tensor] = super().compute_metrics(x, y, y_pred, sample_weight)
         return logs
 
@@ -588,14 +592,15 @@ class Distiller(ModelWithSafeState):
         weights = keras.tree.map_structure(
             lambda weight: None if weight is None else ops.copy(weight), sample_weight
         )
-        return super().compute_loss(x, y, predictions, weights, training=training)
+        return super().compute_loss(x, view.labels(y), predictions, weights, training=training)
 
     def _build_loss(self, x: Nested, y: Nested, y_pred: Nested, sample_weight: Nested) -> Tensor:
         """Lets Keras's losses make their state from shapes alone, outside any step."""
         if self._compile_loss is None:
             return ops.zeros(())
         check_labels_given(y)
-        return super().compute_loss(x, y, y_pred, sample_weight, training=False)
+        labels = self._pair.view.labels(y)
+        return super().compute_loss(x, labels, y_pred, sample_weight, training=False)
 
     def _check_labels(
         self,
