@@ -8,7 +8,7 @@ import keras
 # Steps of a model's own, which the distiller's stand in for.
 _STEPS = ("train_step", "test_step", "compute_loss", "compute_metrics")
 # A teacher may be smaller than its student, but hardly ever is it this much smaller.
-_FACTOR = 2
+_FACTOR = 10
 _hinted = False
 
 

@@ -72,11 +72,12 @@ class Pair:
     def view_student(self) -> None:
         """Finds the student's logits, once it has its shapes."""
         self.check_variables()
-        self._view = self._bare_view = View(self.student, self.student_from_logits, "student")
+        view = View(self.student, self.student_from_logits, "student")
         if isinstance(self.teacher, LiveTeacher) and self.teacher.inputs is None:
             _check_inputs(self.teacher.model, self.student)
-        if len(self._view.output_names) == len(self.teacher.output_names) == 1:
-            check_class_counts(self._view.shapes.logits, self.teacher.shapes.logits)
+        if len(view.output_names) == len(self.teacher.output_names) == 1:
+            check_class_counts(view.shapes.logits, self.teacher.shapes.logits)
+        self._view = self._bare_view = view
 
     def check_variables(self) -> None:
         """Raises if a training step of the student would change the teacher."""
