@@ -181,10 +181,7 @@ class Distiller(ModelWithSafeState):
         super().compile(optimizer=optimizer, loss=supervised, metrics=metrics, **kwargs)
         self._objective = objective
         self._loss_on_logits = is_auto
-        hint_if_nothing_is_learned(
-            float(ops.convert_to_numpy(objective.kd_weight.value)),
-            0.0 if loss is None else float(ops.convert_to_numpy(self.student_weight)),
-        )
+        hint_if_nothing_is_learned(objective, has_labels=loss is not None)
         if not self._student_was_looked_at:
             self._student_was_looked_at = True
             hint_if_student_has_own_steps(self.student)

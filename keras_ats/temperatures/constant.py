@@ -33,9 +33,7 @@ class Constant(Temperature):
     """
 
     def __init__(self, value: float = 4.0) -> None:
-        self.value = self.add_variable(
-            checks.temperature(value, "value"), "temperature", checks.temperature
-        )
+        self.value = self.add_variable(value, "temperature", checks.temperature)
 
     def __call__(self, lesson: Lesson) -> Tensor:
         """Returns the temperature, a scalar."""
