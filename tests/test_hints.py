@@ -48,7 +48,7 @@ def silent():
     ids=str,
 )
 def test_nothing_to_learn(arguments):
-    with pytest.warns(UserWarning, match="Nothing will be learned.*KDWeightWarmup") as caught:
+    with pytest.warns(UserWarning, match=r"Nothing will be learned.*KDWeightWarmup") as caught:
         pair().compile("sgd", kd_loss=TemperatureKD(), **arguments)
     assert _place(caught) == __file__
 
@@ -139,15 +139,15 @@ def test_steps_of_the_students_own(rng):
 def test_two_standardised_classes(make, adjustment):
     """They are +-0.707, whatever the models say."""
     distiller = keras_ats.Distiller(dense(4, classes=2), dense(4, classes=2))
-    with pytest.raises(ValueError, match="Standardize needs at least 3 classes|Chain needs"):
+    with pytest.raises(ValueError, match="Standardize needs at least 3 classes"):
         distiller.compile("sgd", kd_loss=make(adjustment=adjustment))
-    with pytest.raises(ValueError, match="at least 3 classes.*Received: 2"):
+    with pytest.raises(ValueError, match=r"at least 3 classes.*Received: 2"):
         make(adjustment=adjustment)(np.zeros((1, 2)), np.zeros((1, 2)), labels=[0])
 
 
 def test_too_few_classes_are_known_at_compile():
     distiller = keras_ats.Distiller(dense(4, classes=1), dense(4, classes=1))
-    with pytest.raises(ValueError, match="needs at least 2 classes.*Received: 1.*BernoulliKD"):
+    with pytest.raises(ValueError, match=r"needs at least 2 classes.*Received: 1.*BernoulliKD"):
         distiller.compile("sgd", "mse", kd_loss=AsymmetricTemperatureKD())
 
 
@@ -160,7 +160,7 @@ def test_a_plain_checkpoint_given_to_fit(rng, tmp_path, monkeypatch):
     distiller = pair()
     distiller.compile("sgd", kd_loss=TemperatureKD(), run_eagerly=True)
     plain = keras.callbacks.ModelCheckpoint(tmp_path / "a.keras")
-    with pytest.warns(UserWarning, match="saves the whole distiller.*StudentCheckpoint") as caught:
+    with pytest.warns(UserWarning, match=r"saves the whole distiller.*StudentCheckpoint") as caught:
         distiller.fit(x, y, verbose=0, callbacks=[plain])
     assert _place(caught) == __file__
     with warnings.catch_warnings():
