@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import numbers
 from collections.abc import Callable, Iterator
 from typing import Any, Self, Unpack, get_origin
 
@@ -10,6 +9,9 @@ import keras
 
 from keras_ats.checks import Check, finite_number
 from keras_ats.types import Config
+
+# Name of a variable's attribute. There, because several parts may hold the same variable.
+_CHECK = "keras_ats_check"
 
 
 class Configurable:
@@ -30,9 +32,9 @@ class Configurable:
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Sets an attribute; a number in the place of a variable is assigned to it."""
-        present = getattr(self, name, None)
-        if isinstance(present, keras.Variable) and isinstance(value, numbers.Real):
-            present.assign(finite_number(value, name))
+        present = vars(self).get(name)
+        if isinstance(present, keras.Variable) and not isinstance(value, keras.Variable):
+            present.assign(getattr(present, _CHECK, finite_number)(value, name))
         else:
             super().__setattr__(name, value)
 
@@ -55,9 +57,11 @@ class Configurable:
             TypeError: If `value` is not a number.
             ValueError: If `value` is out of range.
         """
-        return keras.Variable(
+        variable = keras.Variable(
             check(value, name), dtype="float32", trainable=trainable, autocast=False, name=name
         )
+        setattr(variable, _CHECK, check)
+        return variable
 
     @property
     def named_variables(self) -> dict[str, keras.Variable]:

@@ -217,3 +217,24 @@ def kd(student, teacher, temperature=4.0):
     """`TemperatureKD` of each position, float64."""
     target, logs = log_softmax(teacher, temperature), log_softmax(student, temperature)
     return temperature**2 * (np.exp(target) * (target - logs)).sum(axis=-1)
+
+
+def binary_cross_entropy(labels, logits):
+    """Binary cross-entropy of each sigmoid unit, float64."""
+    return np.logaddexp(0, logits) - labels * logits
+
+
+def bernoulli_kd(labels, student, teacher, correct=4.0, wrong=2.0):
+    """`BernoulliKD` of each position, float64."""
+    softened = teacher / np.where(labels == 1, correct, wrong)
+    p = np.exp(-np.logaddexp(0, -softened))
+    yes = p * (np.logaddexp(0, -student) - np.logaddexp(0, -softened))
+    no = (1 - p) * (np.logaddexp(0, student) - np.logaddexp(0, softened))
+    return (yes + no).sum(axis=-1)
+
+
+def dense_logits(model, x, layer=-1):
+    """Logits of a model that is one Dense layer, or of one of several heads, float64."""
+    head = model.get_layer(layer) if isinstance(layer, str) else model.layers[layer]
+    kernel, bias = (weight.astype("float64") for weight in head.get_weights())
+    return x.astype("float64") @ kernel + bias

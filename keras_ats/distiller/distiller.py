@@ -1,15 +1,21 @@
 """The model that is compiled and fitted: teacher, student and loss joined."""
 
+import contextlib
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import keras
 from keras import ops
 
 from keras_ats import checks
-from keras_ats._keras import ModelWithSafeState, additional_losses, in_symbolic_scope
+from keras_ats._keras import (
+    ModelWithSafeState,
+    additional_losses,
+    check_compile,
+    in_symbolic_scope,
+)
 from keras_ats.distiller.arguments import (
     as_lesson_metrics,
     check_losses,
@@ -32,11 +38,12 @@ from keras_ats.distiller.objective import Objective, track
 from keras_ats.distiller.pair import Pair
 from keras_ats.distiller.phase import during, is_during
 from keras_ats.distiller.supervised import auto_loss, check_loss
-from keras_ats.record import Outputs, pick
+from keras_ats.record import Needs, Outputs, pick
 from keras_ats.teachers.live import LiveTeacher, TeacherInputs
 from keras_ats.teachers.teacher import Teacher
 from keras_ats.types import Config, Nested, Tensor
 from keras_ats.views.read import FromLogits
+from keras_ats.views.view import View
 
 
 @keras.saving.register_keras_serializable(package="keras_ats")
@@ -169,25 +176,28 @@ class Distiller(ModelWithSafeState):
         is_auto = isinstance(loss, str) and loss == "auto"
         if not is_auto:
             check_losses(loss)
-        view = None
-        if self._pair.is_viewed:
-            self._prepare(objective)
-            view = self._pair.view
-            if not is_auto:
+        # What raises below must leave everything as it was.
+        with self._prepared(objective) as view:
+            if view is not None and not is_auto:
                 check_loss(loss, view)
-        supervised = auto_loss(view, objective.losses_by_output) if is_auto else loss
+            supervised = auto_loss(view, objective.losses_by_output) if is_auto else loss
+            if isinstance(supervised, dict) and view is not None:
+                # Keras asks for a loss of each output that stands in a list.
+                supervised = dict.fromkeys(view.output_names) | supervised
+            given = {"optimizer": optimizer, "loss": supervised, "metrics": metrics, **kwargs}
+            check_compile(self, given)
         # Keras keeps the loss of an earlier `compile` where this one has none.
         self._compile_loss = self.loss = None
-        super().compile(optimizer=optimizer, loss=supervised, metrics=metrics, **kwargs)
+        super().compile(**given)
         self._objective = objective
         self._loss_on_logits = is_auto
+        self._lesson_metrics = lesson_metrics
+        # Without labels the teacher is all that a validation can be held against.
+        self.evaluate_teacher = evaluate_teacher or loss is None
         hint_if_nothing_is_learned(objective, has_labels=loss is not None)
         if not self._student_was_looked_at:
             self._student_was_looked_at = True
             hint_if_student_has_own_steps(self.student)
-        self._lesson_metrics = lesson_metrics
-        # Without labels the teacher is all that a validation can be held against.
-        self.evaluate_teacher = evaluate_teacher or loss is None
 
     @property
     def teacher(self) -> Any:
@@ -242,7 +252,8 @@ class Distiller(ModelWithSafeState):
         if not self._pair.is_viewed:
             self._pair.build_student(input_shape)
             if self._objective is not None:
-                self._prepare(self._objective)
+                with self._prepared(self._objective):
+                    pass
 
     def call(self, inputs: Nested, training: bool | None = None) -> Nested:
         """Returns the student's predictions."""
@@ -286,6 +297,7 @@ class Distiller(ModelWithSafeState):
         if not (training or self.evaluate_teacher):
             # As the student's own evaluation: labels and regularisers.
             return student_loss if regularization is None else student_loss + regularization
+        self.take_lent()
         lesson = self._pair.lesson(x, y, y_pred, sample_weight)
         for metric in self._lesson_metrics:
             metric.update_lesson(lesson)
@@ -299,6 +311,7 @@ class Distiller(ModelWithSafeState):
             y_pred = self._pair.view.predictions(y_pred)
         if self._compile_metrics is not None:
             check_labels_for_metrics(y)
+        y = self._pair.view.labels(y)
         logs: dict[str, Tensor] = super().compute_metrics(x, y, y_pred, sample_weight)
         return logs
 
@@ -317,6 +330,8 @@ class Distiller(ModelWithSafeState):
     ) -> Any:
         """Trains the student; arguments and return value are those of `keras.Model.fit`."""
         hint_if_plain_checkpoint(callbacks)
+        # A layer may have been unfrozen since `compile`.
+        self._pair.check_variables()
         self._check_labels(x, y, kwargs.get("sample_weight"), training=True)
         if isinstance(validation_data, list | tuple):
             self._check_labels(*validation_data, argument="y of validation_data")
@@ -396,15 +411,12 @@ class Distiller(ModelWithSafeState):
         return [*super().weights, *self._objective_variables]
 
     @property
-    def non_trainable_variables(self) -> list[keras.Variable]:
-        """All state that a step reads and the optimizer leaves alone, the teacher's included.
+    def lent_variables(self) -> Sequence[keras.Variable]:
+        """The teacher's, which JAX's compiled step gets as arguments.
 
-        That makes the teacher an argument of JAX's compiled step. It would be a constant baked
-        into it otherwise, copied at every compilation.
+        They would be constants baked into it otherwise, copied at every compilation.
         """
-        own = super().non_trainable_variables
-        known = {id(variable) for variable in self.variables}
-        return [*own, *(v for v in self._pair.teacher.variables if id(v) not in known)]
+        return self._pair.teacher.variables
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Clears all gradients; called by Keras, on torch only."""
@@ -537,12 +549,32 @@ class Distiller(ModelWithSafeState):
             return dict(zip(self.output_names, self.loss, strict=False)).get(output)
         return pick(self.loss, output)
 
-    def _prepare(self, objective: Objective) -> None:
-        """Lets teacher and student show what the losses need, and the losses make their layers."""
+    @contextlib.contextmanager
+    def _prepared(self, objective: Objective) -> Iterator[View | None]:
+        """Lets teacher and student show what the losses need, and the losses make their layers.
+
+        If the block raises, they show and have again what they did before.
+
+        Args:
+            objective: The one that is to be minimised.
+
+        Yields:
+            The student's view; None while it waits for its shapes.
+        """
         pair = self._pair
+        if not pair.is_viewed:
+            yield None
+            return
+        pair.check_variables()
         objective.check_outputs(pair.view.output_names, pair.teacher.output_names)
-        pair.prepare(objective.needs)
-        objective.build(pair.view.shapes, pair.teacher.shapes)
+        with objective.unchanged_on_failure():
+            try:
+                pair.prepare(objective.needs)
+                objective.build(pair.view.shapes, pair.teacher.shapes)
+                yield pair.view
+            except BaseException:
+                pair.prepare(Needs() if self._objective is None else self._objective.needs)
+                raise
 
     def _student_loss(
         self, x: Nested, y: Nested, outputs: Outputs, sample_weight: Nested, training: bool
@@ -557,14 +589,15 @@ class Distiller(ModelWithSafeState):
         weights = keras.tree.map_structure(
             lambda weight: None if weight is None else ops.copy(weight), sample_weight
         )
-        return super().compute_loss(x, y, predictions, weights, training=training)
+        return super().compute_loss(x, view.labels(y), predictions, weights, training=training)
 
     def _build_loss(self, x: Nested, y: Nested, y_pred: Nested, sample_weight: Nested) -> Tensor:
         """Lets Keras's losses make their state from shapes alone, outside any step."""
         if self._compile_loss is None:
             return ops.zeros(())
         check_labels_given(y)
-        return super().compute_loss(x, y, y_pred, sample_weight, training=False)
+        labels = self._pair.view.labels(y)
+        return super().compute_loss(x, labels, y_pred, sample_weight, training=False)
 
     def _check_labels(
         self,

@@ -1,16 +1,20 @@
 """The supervised loss: chosen by what a model ends in, or checked against it."""
 
+import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import keras
 
+from keras_ats import checks
 from keras_ats.losses.kd_loss import KDLoss
 from keras_ats.losses.label_crossentropy import LabelCrossentropy
 from keras_ats.losses.regression_kd import RegressionKD
 from keras_ats.views.view import View
 
 _PROBABILITIES = {"softmax", "sigmoid"}
+# Losses of Keras's that take probabilities and nothing else.
+_OF_PROBABILITIES = {"kl_divergence", "dice", "tversky"}
 
 
 def auto_loss(view: View | None, kd_losses: dict[str | None, list[Any]]) -> Any:
@@ -78,32 +82,42 @@ def check_loss(loss: Any, view: View) -> None:
     else:
         by_name = dict.fromkeys(names, loss)
     for name, one in by_name.items():
-        takes_logits, ending = _takes_logits(one), view.endings.get(name)
-        if takes_logits is False and ending == "logits":
+        takes, ending = _what_it_takes(one), view.endings.get(name)
+        if takes == "probabilities" and ending == "logits":
             raise ValueError(
                 f"The student's output '{name}' ends in logits, and the loss takes them for "
                 f"probabilities. Received: loss={one!r}. Pass loss='auto', or the loss with "
-                "from_logits=True."
+                "from_logits=True where it has that argument."
             )
-        if takes_logits is True and ending in _PROBABILITIES:
+        if takes == "logits" and ending in _PROBABILITIES:
             raise ValueError(
                 f"The student's output '{name}' ends in {ending}, and the loss takes its "
-                f"probabilities for logits. Received: loss={one!r}. Pass loss='auto', or the loss "
+                f"probabilities for logits. Received: loss={one!r}. Pass loss='auto', or a loss "
                 "with from_logits=False."
             )
 
 
-def _takes_logits(loss: Any) -> bool | None:
-    """Whether a loss of Keras's takes logits; None where there is no such question."""
+def _what_it_takes(loss: Any) -> Literal["logits", "probabilities"] | None:
+    """What a loss takes the student's output for; None where nobody knows, or it does not care."""
     if isinstance(loss, str):
         try:
             loss = keras.losses.get(loss)
         except ValueError:
             return None
-    if callable(loss) and getattr(loss, "__name__", "").endswith("crossentropy"):
-        # A function of Keras's, called with its defaults.
-        return False if getattr(loss, "__module__", "").startswith("keras.") else None
-    if not isinstance(loss, keras.losses.Loss) or not type(loss).__module__.startswith("keras."):
+    function, given = loss, {}
+    if isinstance(loss, functools.partial):
+        function, given = loss.func, loss.keywords
+    name = getattr(function, "__name__", type(function).__name__)
+    module = getattr(function, "__module__", "")
+    if isinstance(loss, LabelCrossentropy):
+        return "logits"
+    if not module.startswith("keras."):
         return None
-    takes_logits: bool | None = loss.get_config().get("from_logits")
-    return takes_logits
+    if isinstance(loss, keras.losses.Loss):
+        given = loss.get_config()
+    elif name.endswith("crossentropy"):
+        # A function of Keras's, whose default it is.
+        given = {"from_logits": False, **given}
+    if "from_logits" in given:
+        return "logits" if given["from_logits"] else "probabilities"
+    return "probabilities" if checks.snake_case(name) in _OF_PROBABILITIES else None

@@ -22,7 +22,8 @@ class LabelCrossentropy(keras.losses.Loss):
     Saves the choice between `SparseCategoricalCrossentropy` and `CategoricalCrossentropy`, and the
     `from_logits=True` that is so easily forgotten: the shape of the labels tells. Logits of minus
     infinity are classes that the student does not have; Keras's own losses give NaN there. Ids out
-    of range give NaN too, or an error where TensorFlow or PyTorch raises one.
+    of range, and rows with entries outside [0, 1], which are values rather than classes, give NaN
+    too, or an error where TensorFlow or PyTorch raises one.
 
     Args:
         ignore_class: A class id whose positions are left out, such as 255 or -100. Defaults to
@@ -64,12 +65,10 @@ class LabelCrossentropy(keras.losses.Loss):
         """Returns the loss of one batch; a weight per sample covers all positions of the sample."""
         weights = weights_of_positions(sample_weight, y_pred[..., 0])
         value = super().__call__(y_true, y_pred, weights)
-        if not are_class_ids(y_true, y_pred):
-            return value
         # TensorFlow raises an error on a CPU; JAX would take the label for none, as torch does
         # with -100.
         invalid = invalid_labels(y_true, y_pred)
-        if self.ignore_class is not None:
+        if self.ignore_class is not None and are_class_ids(y_true, y_pred):
             labelled = has_label(y_true, y_pred, self.ignore_class)
             invalid = ops.logical_and(invalid, labelled)
         return nan_where_invalid(value, invalid, weights, get_keras_mask(y_pred))

@@ -49,7 +49,7 @@ class LiveTeacher(Teacher):
             )
         self.model = model
         self.inputs = _as_inputs(inputs)
-        self.view = View(model, from_logits, "teacher")
+        self.view = self._bare_view = View(model, from_logits, "teacher")
         self.output_names = self.view.output_names
         self.supports_jit = all(layer.supports_jit for layer in all_layers(model))
 
@@ -65,8 +65,8 @@ class LiveTeacher(Teacher):
         return self.view.shapes
 
     def prepare(self, needs: Needs) -> None:
-        """Reads the inner layers that are needed too, from now on."""
-        self.view = self.view.prepared(needs.teacher_features, needs.heads)
+        """Reads what is needed, from now on, and no longer what was needed before."""
+        self.view = self._bare_view.prepared(needs.teacher_features, needs.heads)
 
     def split(self, x: Nested) -> tuple[Nested, Nested]:
         """Returns the student's inputs and the teacher's: the same, or the part that is its own."""

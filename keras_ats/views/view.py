@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_ats._keras import get_keras_mask
+from keras_ats._keras import get_keras_mask, mark_as_called
 from keras_ats.checks import as_string, one_of
 from keras_ats.record import Head, Outputs, Shapes, pick
 from keras_ats.types import Nested
@@ -154,6 +154,7 @@ class View:
     def __call__(self, inputs: Nested, training: bool | None = None) -> Outputs:
         """Returns what the model says of a batch."""
         said = self.model(inputs, training=training)
+        mark_as_called(self.source)
         raw, features = (said["logits"], said["features"]) if self.features else (said, {})
         named = self._named(raw)
         logits = {
@@ -208,6 +209,11 @@ class View:
         if isinstance(values, list | tuple):
             return dict(zip(self.output_names, values, strict=True))
         return values
+
+    def labels(self, given: Nested) -> Nested:
+        """Labels as Keras wants them: None for each output that a dict has no labels of."""
+        several = isinstance(given, dict) and len(self.output_names) > 1
+        return self.structured(given) if several else given
 
     def structured(self, values: Any) -> Nested:
         """What `by_name` was given: values in the structure that the model returns."""
