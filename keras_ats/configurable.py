@@ -1,7 +1,8 @@
 """What every small part of a loss shares: variables that callbacks may change, and a config."""
 
+import functools
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Self, Unpack, get_origin
 
 import keras
@@ -22,6 +23,12 @@ class Configurable:
     A subclass keeps each argument of its constructor in an attribute of the same name; config and
     saved variables follow from that.
     """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Lets the constructor name the class itself where it is given an unknown argument."""
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            cls.__init__ = _naming_the_class(cls.__init__)  # type: ignore[method-assign]
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Sets an attribute; a number in the place of a variable is assigned to it."""
@@ -99,6 +106,35 @@ def deserialize(value: Any) -> Any:
             return keras.saving.deserialize_keras_object(value)
         return {name: deserialize(one) for name, one in value.items()}
     return [deserialize(one) for one in value] if isinstance(value, list) else value
+
+
+def _naming_the_class(init: Callable[..., None]) -> Callable[..., None]:
+    """A constructor that names unknown arguments before a base class, which has others, does."""
+
+    @functools.wraps(init)
+    def checked(self: Any, *args: Any, **kwargs: Any) -> None:
+        cls = type(self)
+        # Base classes are called with arguments of their own.
+        if kwargs and cls.__init__ is checked and not _takes_any_argument(cls):
+            known = _argument_names(cls)
+            for name in kwargs:
+                if name not in known:
+                    raise TypeError(
+                        f"{cls.__name__}() got an unexpected keyword argument {name!r}. Received: "
+                        f"{name}={kwargs[name]!r}. Expected: some of {known}."
+                    )
+        init(self, *args, **kwargs)
+
+    return checked
+
+
+def _takes_any_argument(cls: type) -> bool:
+    """Whether the constructor has a `**kwargs` whose names are not declared."""
+    parameters = inspect.signature(cls.__init__).parameters.values()  # type: ignore[misc]
+    return any(
+        one.kind is inspect.Parameter.VAR_KEYWORD and get_origin(one.annotation) is not Unpack
+        for one in parameters
+    )
 
 
 def _argument_names(cls: type) -> list[str]:

@@ -191,16 +191,13 @@ class Distiller(ModelWithSafeState):
         super().compile(**given)
         self._objective = objective
         self._loss_on_logits = is_auto
-        hint_if_nothing_is_learned(
-            float(ops.convert_to_numpy(objective.kd_weight.value)),
-            0.0 if loss is None else float(ops.convert_to_numpy(self.student_weight)),
-        )
-        if not self._student_was_looked_at:
-            self._student_was_looked_at = True
-            hint_if_student_has_own_steps(self.student)
         self._lesson_metrics = lesson_metrics
         # Without labels the teacher is all that a validation can be held against.
         self.evaluate_teacher = evaluate_teacher or loss is None
+        hint_if_nothing_is_learned(objective, has_labels=loss is not None)
+        if not self._student_was_looked_at:
+            self._student_was_looked_at = True
+            hint_if_student_has_own_steps(self.student)
 
     @property
     def teacher(self) -> Any:

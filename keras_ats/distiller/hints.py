@@ -5,6 +5,8 @@ from typing import Any
 
 import keras
 
+from keras_ats.distiller.objective import Objective
+
 # Steps of a model's own, which the distiller's stand in for.
 _STEPS = ("train_step", "test_step", "compute_loss", "compute_metrics")
 # A teacher may be smaller than its student, but hardly ever is it this much smaller.
@@ -12,14 +14,14 @@ _FACTOR = 10
 _hinted = False
 
 
-def hint_if_nothing_is_learned(kd_weight: float, student_weight: float) -> None:
+def hint_if_nothing_is_learned(objective: Objective, *, has_labels: bool) -> None:
     """Warns of weights that are all 0.
 
     Args:
-        kd_weight: Weight of the distillation loss.
-        student_weight: Weight of the supervised loss; 0 without one.
+        objective: The objective.
+        has_labels: Whether there is a supervised loss too.
     """
-    if kd_weight == 0 and student_weight == 0:
+    if not (objective.weighs_teacher or (has_labels and objective.weighs_labels)):
         _warn(
             "Nothing will be learned: neither the labels nor the teacher count. Received: "
             "kd_weight=0 without a supervised loss of another weight. Expected: one of the two "

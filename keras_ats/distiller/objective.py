@@ -62,6 +62,9 @@ class Objective(Configurable):
             if student_weight is None
             else self.add_variable(student_weight, "student_weight", checks.non_negative_number)
         )
+        # As given; what is read from a variable would have to come from its device.
+        self.weighs_teacher = total > 0
+        self.weighs_labels = student_weight is None or student_weight > 0
         self.terms = self._make_terms(shares)
         self.student_loss_tracker = keras.metrics.Mean(name="student_loss")
         self.kd_loss_tracker = keras.metrics.Mean(name="kd_loss")

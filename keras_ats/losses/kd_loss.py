@@ -174,8 +174,10 @@ class KDLoss(DistillationLoss, keras.losses.Loss):
     def check_classes(self, count: int | None) -> None:
         """Raises if there are too few classes to learn from; a number not known yet passes."""
         check_class_count(count, self.min_classes, type(self).__name__)
-        if self.adjustment is not None:
-            check_class_count(count, self.adjustment.min_classes, type(self.adjustment).__name__)
+        # A chain names the rule that needs more.
+        for rule in getattr(self.adjustment, "adjustments", [self.adjustment]):
+            if rule is not None:
+                check_class_count(count, rule.min_classes, type(rule).__name__)
 
     def parts(self, lesson: Lesson) -> dict[str, Tensor]:
         """Returns the loss of one batch under its name."""

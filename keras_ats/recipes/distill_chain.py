@@ -53,7 +53,7 @@ def distill_chain(models: Sequence[keras.Model], train: Train) -> keras.Model:
     if len(models) < 2:
         raise ValueError(
             "`models` is too short: a chain needs a teacher and at least one student. Received: "
-            f"models={models!r}. Example: distill_chain([large, medium, small], train)."
+            f"{len(models)} model(s). Example: distill_chain([large, medium, small], train)."
         )
     if len({id(model) for model in models}) < len(models):
         raise ValueError(
