@@ -92,9 +92,7 @@ def test_calls_that_fail_change_nothing(rng):
         "test_on_batch": lambda: distiller.test_on_batch(wrong, y[:4]),
         "train_on_batch": lambda: distiller.train_on_batch(wrong, y[:4]),
         "fit": lambda: distiller.fit(wrong, y[:4], verbose=0),
-        "fit without data": lambda: distiller.fit(
-            Fails(x, y, 0, None), shuffle=False, verbose=0
-        ),
+        "fit without data": lambda: distiller.fit(Fails(x, y, 0, None), shuffle=False, verbose=0),
         "fit, interrupted": lambda: distiller.fit(
             x, y, callbacks=[Interrupts("on_train_batch_begin", 0)], **fit
         ),

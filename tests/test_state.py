@@ -222,7 +222,9 @@ def test_models_cannot_be_exchanged(role, rng):
     with pytest.raises(AttributeError, match=f"The {role} of a distiller cannot be exchanged"):
         setattr(distiller, role, models.linear())
     assert getattr(distiller, role) is present
-    np.testing.assert_array_equal(models.outputs(distiller, x), models.outputs(distiller.student, x))
+    np.testing.assert_array_equal(
+        models.outputs(distiller, x), models.outputs(distiller.student, x)
+    )
 
 
 # --- Booleans, graphs, evaluate.
@@ -248,9 +250,7 @@ def test_the_teachers_graph_does_not_grow(build):
     teacher = build(16, softmax=True)
 
     def graph():
-        return [
-            (len(layer._inbound_nodes), len(layer._outbound_nodes)) for layer in teacher.layers
-        ]
+        return [(len(layer._inbound_nodes), len(layer._outbound_nodes)) for layer in teacher.layers]
 
     before, layers = graph(), list(teacher.layers)
     student = build(4, softmax=True)
