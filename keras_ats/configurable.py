@@ -34,7 +34,7 @@ class Configurable:
         """Sets an attribute; a number in the place of a variable is assigned to it."""
         present = vars(self).get(name)
         if isinstance(present, keras.Variable) and not isinstance(value, keras.Variable):
-            present.assign(getattr(present, _CHECK, finite_number)(value, name))
+            present.assign(check_of(present)(value, name))
         else:
             super().__setattr__(name, value)
 
@@ -84,6 +84,12 @@ class Configurable:
     def from_config(cls, config: Config) -> Self:
         """Builds the object that `get_config` described."""
         return cls(**{name: deserialize(value) for name, value in config.items()})
+
+
+def check_of(variable: keras.Variable) -> Check:
+    """Returns what a new value of the variable must pass."""
+    check: Check = getattr(variable, _CHECK, finite_number)
+    return check
 
 
 def serialize(part: Any) -> Any:

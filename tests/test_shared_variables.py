@@ -99,5 +99,6 @@ def test_a_student_that_is_built_later_is_looked_at_then():
     shared = trunk()
     teacher = on(shared, "teacher")
     student = keras.Sequential([shared, layers.Dense(models.CLASSES)], name="student")
+    distiller = Distiller(teacher, student)
     with pytest.raises(ValueError, match=REFUSED.format("trunk/kernel")):
-        Distiller(teacher, student).build((None, models.FEATURES))
+        distiller.build((None, models.FEATURES))

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_ats import checks
 from keras_ats._keras import unscale_loss_for_distribution
-from keras_ats.configurable import Configurable, serialize
+from keras_ats.configurable import Configurable, check_of, serialize
 from keras_ats.distiller.kd_losses import as_losses, as_weights, by_key
 from keras_ats.distiller.pair import check_class_counts
 from keras_ats.losses.distillation_loss import DistillationLoss
@@ -209,7 +210,8 @@ class Objective(Configurable):
             saved: Values by the names of `saved_variables`.
 
         Raises:
-            ValueError: If the file is of an objective with other variables.
+            ValueError: If the file is of an objective with other variables, or has values that
+                `compile` would not take.
         """
         own = self.saved_variables
         if set(saved) != set(own):
@@ -219,8 +221,9 @@ class Objective(Configurable):
                 f"{strange}. Only here: {missing}. Compile with the losses that it was saved with, "
                 "or load the student alone: distiller.student.load_weights(...)."
             )
+        values = {name: _checked(saved[name], one, name) for name, one in own.items()}
         for name, variable in own.items():
-            variable.assign(saved[name])
+            variable.assign(values[name])
 
     @property
     def _terms_by_key(self) -> dict[Any, Term]:
@@ -257,6 +260,14 @@ class Objective(Configurable):
         kd_loss = total / sum(term.share.value for term in self.terms)
         track(self.kd_loss_tracker, kd_loss, batch_size)
         return kd_loss
+
+
+def _checked(value: Any, variable: keras.Variable, name: str) -> Any:
+    """A value of a file, if it is one that the variable may have."""
+    if variable.shape != ():
+        return value  # Layers' weights, which Keras compares by their shapes.
+    number = np.asarray(value)
+    return check_of(variable)(number.item() if number.ndim == 0 else number, name)
 
 
 def track(tracker: keras.metrics.Mean, value: Tensor, batch_size: Tensor) -> None:
