@@ -141,8 +141,6 @@ def test_two_standardised_classes(make, adjustment):
     distiller = keras_ats.Distiller(dense(4, classes=2), dense(4, classes=2))
     with pytest.raises(ValueError, match="Standardize needs at least 3 classes"):
         distiller.compile("sgd", kd_loss=make(adjustment=adjustment))
-    with pytest.raises(ValueError, match=r"at least 3 classes.*Received: 2"):
-        make(adjustment=adjustment)(np.zeros((1, 2)), np.zeros((1, 2)), labels=[0])
 
 
 def test_too_few_classes_are_known_at_compile():

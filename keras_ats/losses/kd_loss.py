@@ -141,7 +141,9 @@ class KDLoss(DistillationLoss, keras.losses.Loss):
         student_logits = ops.cast(ops.convert_to_tensor(student_logits), "float32")
         teacher_logits = ops.cast(ops.convert_to_tensor(teacher_logits), "float32")
         check_logits(student_logits, teacher_logits)
-        self.check_classes(student_logits.shape[-1])
+        # There is nothing to exchange or to standardise among the classes of a single logit.
+        needed = self.min_classes if self.adjustment is None else max(self.min_classes, 2)
+        check_class_count(student_logits.shape[-1], needed, type(self).__name__)
         if labels is None and self.needs.labels:
             raise ValueError(self._labels_are_missing())
         if mask is not None:
@@ -172,7 +174,11 @@ class KDLoss(DistillationLoss, keras.losses.Loss):
         return value if invalid is None else nan_where_invalid(value, invalid, sample_weight, mask)
 
     def check_classes(self, count: int | None) -> None:
-        """Raises if there are too few classes to learn from; a number not known yet passes."""
+        """Raises if there are too few classes to learn from; a number not known yet passes.
+
+        Called before training. A batch by itself may have fewer than an adjustment leaves something
+        of: the loss is defined, and constant.
+        """
         check_class_count(count, self.min_classes, type(self).__name__)
         # A chain names the rule that needs more.
         for rule in getattr(self.adjustment, "adjustments", [self.adjustment]):
