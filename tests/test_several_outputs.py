@@ -150,8 +150,7 @@ class TestAsInPlainKeras:
         y = labels(rng)
         teacher, student = model("ab"), model("ab", form)
         f, z = (
-            {name: models.dense_logits(one, x, name) for name in "ab"}
-            for one in (teacher, student)
+            {name: models.dense_logits(one, x, name) for name in "ab"} for one in (teacher, student)
         )
         expected = {
             "student_loss": supervised("a", y["a"], z["a"]),
@@ -167,6 +166,7 @@ class TestAsInPlainKeras:
                 assert {name: logs[name] for name in expected} == pytest.approx(expected, rel=1e-5)
                 assert [name for name in logs if "accuracy" in name] == ["a_accuracy"]
         assert np.isfinite(distiller.train_on_batch(x, {"a": y["a"]})).all()
+
 
 class TestOneOutput:
     @pytest.mark.parametrize("form", ["single", "list", "dict"])
@@ -190,7 +190,10 @@ class TestOneOutput:
             "dict": {"a": "sparse_categorical_crossentropy"},
         }[loss]
         distiller = compiled(
-            teacher, student, losses.AsymmetricTemperatureKD(4, 2), supervised_loss,
+            teacher,
+            student,
+            losses.AsymmetricTemperatureKD(4, 2),
+            supervised_loss,
             metrics=["accuracy"],
         )
         f, z = (models.dense_logits(one, x) for one in (teacher, student))
@@ -238,8 +241,7 @@ class TestOutputsThatAreNotDistilled:
         distiller = keras_ats.Distiller(teacher, student, **said)
         distiller.compile("sgd", "auto", kd_loss, evaluate_teacher=True, run_eagerly=True)
         f, z = (
-            {name: models.dense_logits(one, x, name) for name in "ab"}
-            for one in (teacher, student)
+            {name: models.dense_logits(one, x, name) for name in "ab"} for one in (teacher, student)
         )
         logs = evaluated(distiller, x, [y["a"], y["b"]])
         assert logs["a_kd_loss"] == pytest.approx(models.kd(z["a"], f["a"]).mean(), rel=1e-5)
