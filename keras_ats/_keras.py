@@ -6,8 +6,10 @@ today's. It stands together so that an upgrade that moves a part breaks in one f
 """
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from contextvars import ContextVar
+from typing import Any, NamedTuple
 
 import keras
 from keras.src.backend import get_keras_mask
@@ -17,12 +19,14 @@ from keras.src.losses.loss import reduce_weighted_values, unscale_loss_for_distr
 from keras_ats.types import Tensor
 
 __all__ = [
+    "BatchAndLent",
     "ModelWithSafeState",
     "activity_loss",
     "additional_losses",
     "all_layers",
     "call_apart",
     "call_arguments",
+    "check_compile",
     "get_keras_mask",
     "in_symbolic_scope",
     "mark_as_called",
@@ -48,14 +52,66 @@ def activity_loss(regularizer: Callable[[Tensor], Tensor], outputs: Tensor) -> T
     return keras.ops.divide_no_nan(loss, keras.ops.cast(keras.ops.shape(outputs)[0], loss.dtype))
 
 
-class ModelWithSafeState(keras.Model):
-    """A model whose variables keep their values when a step fails.
+class BatchAndLent(NamedTuple):
+    """A batch of JAX's compiled step, and the values of variables that are lent to it."""
 
-    On JAX, `fit` empties all variables and hands their values from step to step; when a step
-    raises, Keras leaves them empty, and with them every model that shares them.
+    batch: Any
+    lent: Sequence[Any]
+
+
+# Not attributes of the model: its steps may be traced in several threads.
+_LENT: ContextVar[Sequence[tuple[keras.Variable, Any]]] = ContextVar("keras_ats_lent", default=())
+
+
+class ModelWithSafeState(keras.Model):
+    """A model whose steps leave variables their values: always those of others, its own on failure.
+
+    On JAX, `fit` empties all variables of a model and hands their values from step to step, each of
+    which destroys what it was given. So variables of another model are lent: they go into the
+    compiled step beside the batch, as arguments, and stay where they are. When a step raises,
+    Keras leaves the model's own ones empty, and with them every model that shares them.
     """
 
     _purged_values: Sequence[tuple[keras.Variable, Any]] = ()
+    _lent: Sequence[keras.Variable] = ()
+
+    @property
+    def lent_variables(self) -> Sequence[keras.Variable]:
+        """Variables of others that a step reads; those that are the model's too do not count."""
+        return ()
+
+    def take_lent(self) -> None:
+        """Gives the lent variables, within a step, the values that were lent to it."""
+        for variable, value in _LENT.get():
+            variable.assign(value)  # For this step only: Keras runs it in a stateless scope.
+
+    def train_step(self, *args: Any) -> Any:
+        """Runs one training step; called by Keras, with the state first on JAX."""
+        with self._taken_apart(args) as arguments:
+            return super().train_step(*arguments)
+
+    def test_step(self, *args: Any) -> Any:
+        """Runs one evaluation step; called by Keras, with the state first on JAX."""
+        with self._taken_apart(args) as arguments:
+            return super().test_step(*arguments)
+
+    def _make_function(self, step_function: Any, *args: Any, **kwargs: Any) -> Any:
+        is_prediction = bool(args or kwargs)
+        if keras.backend.backend() != "jax" or is_prediction:
+            return super()._make_function(step_function, *args, **kwargs)
+
+        def with_lent(state: Any, batch: Any) -> Any:
+            return step_function(state, BatchAndLent(batch, [one.value for one in self._lent]))
+
+        return super()._make_function(with_lent)
+
+    def _get_jax_state(self, *args: Any, **kwargs: Any) -> Any:
+        # Found here, as all variables are, and not for each step: that takes long.
+        own = {id(one) for one in (*self.trainable_variables, *self.non_trainable_variables)}
+        lent = [one for one in self.lent_variables if id(one) not in own]
+        # Past `__setattr__`, by which Keras would take them for the model's.
+        object.__setattr__(self, "_lent", lent)
+        return super()._get_jax_state(*args, **kwargs)
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         """Trains the model, as in Keras."""
@@ -72,15 +128,28 @@ class ModelWithSafeState(keras.Model):
         with self._kept_state():
             return super().predict(*args, **kwargs)
 
+    @contextlib.contextmanager
+    def _taken_apart(self, arguments: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+        """The arguments of a step as Keras has them; what is lent is there for `take_lent`."""
+        *state, batch = arguments
+        lent: Sequence[Any] = ()
+        if isinstance(batch, BatchAndLent):
+            batch, lent = batch
+        token = _LENT.set(list(zip(self._lent, lent, strict=True)) if lent else ())
+        try:
+            yield (*state, batch)
+        finally:
+            _LENT.reset(token)
+
     def _purge_model_variables(self, *args: Any, **kwargs: Any) -> None:
-        optimizer = [] if self.optimizer is None else self.optimizer.variables
+        # Before `compile` there is none to ask for.
+        optimizer = getattr(self, "optimizer", None)
         variables = [
             *self.trainable_variables,
             *self.non_trainable_variables,
-            *optimizer,
+            *(optimizer.variables if optimizer else []),
             *self.metrics_variables,
         ]
-        # Past `__setattr__`, by which Keras would take the teacher's variables for the model's.
         object.__setattr__(self, "_purged_values", [(one, one._value) for one in variables])
         super()._purge_model_variables(*args, **kwargs)
 
@@ -136,6 +205,22 @@ def call_arguments(node: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
 def start_at_epoch(model: keras.Model, epoch: int | None) -> None:
     """Lets the `fit` that is about to begin start at `epoch`; None leaves it to its arguments."""
     model._initial_epoch = epoch
+
+
+def check_compile(model: keras.Model, arguments: dict[str, Any]) -> None:
+    """Raises what `compile` would raise, of which half is done by then.
+
+    Args:
+        model: The model that is to be compiled; left as it is.
+        arguments: Those of `keras.Model.compile`.
+    """
+    trial = keras.Model(dtype=model.dtype_policy)
+    trial.supports_jit = model.supports_jit
+    if hasattr(model, "output_names"):
+        trial.output_names = model.output_names
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # The real one gives them again.
+        trial.compile(**arguments)
 
 
 def symbolic_build(model: keras.Model, batch: Any) -> None:

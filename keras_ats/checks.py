@@ -120,6 +120,55 @@ def one_of(value: Any, name: str, allowed: Sequence[str]) -> str:
     return value
 
 
+def as_string(value: Any, name: str, expected: str) -> str:
+    """Returns `value`, or raises if it is no string or an empty one.
+
+    Args:
+        value: What was given.
+        name: Name of its argument.
+        expected: What is expected, for the message, such as `"the name of a log"`.
+    """
+    if not isinstance(value, str):
+        raise TypeError(
+            f"`{name}` must be a string, {expected}. Received: {name}={value!r} of type "
+            f"{type(value).__name__}."
+        )
+    if not value:
+        raise ValueError(f"`{name}` must be {expected}. Received: {name}={value!r}.")
+    return value
+
+
+def as_list(value: Any, name: str, expected: str) -> list[Any]:
+    """Returns the entries of a list or tuple, or raises if `value` is neither.
+
+    Args:
+        value: What was given.
+        name: Name of its argument.
+        expected: What is expected, for the message, such as `"[first, second]"`.
+    """
+    if not isinstance(value, list | tuple):
+        raise TypeError(
+            f"`{name}` must be a list. Received: {name}={value!r} of type {type(value).__name__}. "
+            f"Expected: {expected}."
+        )
+    return list(value)
+
+
+def check_function(value: Any, name: str, expected: str) -> None:
+    """Raises if `value` cannot be called.
+
+    Args:
+        value: What was given.
+        name: Name of its argument.
+        expected: What it does, for the message.
+    """
+    if not callable(value):
+        raise TypeError(
+            f"`{name}` must be a function. Received: {name}={value!r} of type "
+            f"{type(value).__name__}. Expected: {expected}."
+        )
+
+
 def snake_case(name: str) -> str:
     """Returns `name` in snake case; acronyms stay one word: `LogitMSE` is `logit_mse`."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()

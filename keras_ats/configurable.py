@@ -1,14 +1,17 @@
 """What every small part of a loss shares: variables that callbacks may change, and a config."""
 
+import functools
 import inspect
-import numbers
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Self, Unpack, get_origin
 
 import keras
 
 from keras_ats.checks import Check, finite_number
 from keras_ats.types import Config
+
+# Name of a variable's attribute. There, because several parts may hold the same variable.
+_CHECK = "keras_ats_check"
 
 
 class Configurable:
@@ -21,11 +24,17 @@ class Configurable:
     saved variables follow from that.
     """
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Lets the constructor name the class itself where it is given an unknown argument."""
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            cls.__init__ = _naming_the_class(cls.__init__)  # type: ignore[method-assign]
+
     def __setattr__(self, name: str, value: Any) -> None:
         """Sets an attribute; a number in the place of a variable is assigned to it."""
-        present = getattr(self, name, None)
-        if isinstance(present, keras.Variable) and isinstance(value, numbers.Real):
-            present.assign(finite_number(value, name))
+        present = vars(self).get(name)
+        if isinstance(present, keras.Variable) and not isinstance(value, keras.Variable):
+            present.assign(check_of(present)(value, name))
         else:
             super().__setattr__(name, value)
 
@@ -48,9 +57,11 @@ class Configurable:
             TypeError: If `value` is not a number.
             ValueError: If `value` is out of range.
         """
-        return keras.Variable(
+        variable = keras.Variable(
             check(value, name), dtype="float32", trainable=trainable, autocast=False, name=name
         )
+        setattr(variable, _CHECK, check)
+        return variable
 
     @property
     def named_variables(self) -> dict[str, keras.Variable]:
@@ -75,6 +86,12 @@ class Configurable:
         return cls(**{name: deserialize(value) for name, value in config.items()})
 
 
+def check_of(variable: keras.Variable) -> Check:
+    """Returns what a new value of the variable must pass."""
+    check: Check = getattr(variable, _CHECK, finite_number)
+    return check
+
+
 def serialize(part: Any) -> Any:
     """Returns what a config holds for `part`: a nested config, a float, or the value itself."""
     if isinstance(part, keras.Variable):
@@ -95,6 +112,35 @@ def deserialize(value: Any) -> Any:
             return keras.saving.deserialize_keras_object(value)
         return {name: deserialize(one) for name, one in value.items()}
     return [deserialize(one) for one in value] if isinstance(value, list) else value
+
+
+def _naming_the_class(init: Callable[..., None]) -> Callable[..., None]:
+    """A constructor that names unknown arguments before a base class, which has others, does."""
+
+    @functools.wraps(init)
+    def checked(self: Any, *args: Any, **kwargs: Any) -> None:
+        cls = type(self)
+        # Base classes are called with arguments of their own.
+        if kwargs and cls.__init__ is checked and not _takes_any_argument(cls):
+            known = _argument_names(cls)
+            for name in kwargs:
+                if name not in known:
+                    raise TypeError(
+                        f"{cls.__name__}() got an unexpected keyword argument {name!r}. Received: "
+                        f"{name}={kwargs[name]!r}. Expected: some of {known}."
+                    )
+        init(self, *args, **kwargs)
+
+    return checked
+
+
+def _takes_any_argument(cls: type) -> bool:
+    """Whether the constructor has a `**kwargs` whose names are not declared."""
+    parameters = inspect.signature(cls.__init__).parameters.values()  # type: ignore[misc]
+    return any(
+        one.kind is inspect.Parameter.VAR_KEYWORD and get_origin(one.annotation) is not Unpack
+        for one in parameters
+    )
 
 
 def _argument_names(cls: type) -> list[str]:

@@ -18,6 +18,8 @@ import tempfile
 import keras
 from device_training import BATCH, EPOCHS, SAMPLES, make_data, make_distiller, train
 
+from keras_ats._keras import BatchAndLent
+
 PROCESSES = 2
 
 
@@ -101,6 +103,7 @@ def collectives(distiller):
     state = tuple([variable.value for variable in group] for group in variables)
     shardings = tuple([value.sharding for value in group] for group in state)
     step = jax.jit(distiller.train_step, out_shardings=(None, shardings))
+    batch = BatchAndLent(batch, [variable.value for variable in distiller.lent_variables])
     program = step.lower(state, batch).compile().as_text()
     operation = re.compile(
         r"= (.*?) (all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)\S*\("

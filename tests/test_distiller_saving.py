@@ -59,6 +59,7 @@ def softmax_ended(name=None):
 STUDENTS = [softmax_ended, without_dropout, with_dropout, models.subclassed, unbuilt]
 
 
+@pytest.mark.filterwarnings("ignore:ModelCheckpoint.* saves the whole distiller:UserWarning")
 @pytest.mark.parametrize("build", STUDENTS, ids=lambda build: build.__name__)
 def test_two_and_two_epochs_are_four(rng, tmp_path, build):
     if build is with_dropout and BACKEND == "torch":
@@ -289,6 +290,7 @@ def test_weights_files_leave_the_teacher_out(rng, tmp_path):
 # --- Keras's callbacks.
 
 
+@pytest.mark.filterwarnings("ignore:ModelCheckpoint.* saves the whole distiller:UserWarning")
 def test_the_best_model_is_kept(rng, tmp_path):
     x, y = models.features(rng)
     distiller = Distiller(models.sequential(LARGE), models.sequential(softmax=True))

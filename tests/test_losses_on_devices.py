@@ -29,6 +29,10 @@ INDEPENDENT = {
     "refined": losses.RefinedLogitKD,
     "logit_mse": losses.LogitMSE,
     "label_smoothing": losses.LabelSmoothing,
+    "hard_label": losses.HardLabelKD,
+    "jensen_shannon": losses.JensenShannonKD,
+    "regression": losses.RegressionKD,
+    "gaussian": losses.GaussianKD,
 }
 # Their docstrings say that they compare the samples of a replica with one another.
 BATCH_DEPENDENT = {"dist": losses.DIST, "relation": losses.RelationKD}
@@ -131,7 +135,13 @@ def test_batch_dependent_losses_on_several_devices(name, on_several_devices):
 def test_every_public_loss_is_listed():
     covered = {type(create()) for create in [*INDEPENDENT.values(), *BATCH_DEPENDENT.values()]}
     public = {getattr(losses, name) for name in losses.__all__}
-    bases = {losses.KDLoss, losses.SoftTargetKD, losses.get, losses.LabelCrossentropy}
+    bases = {
+        losses.DistillationLoss,
+        losses.KDLoss,
+        losses.SoftTargetKD,
+        losses.get,
+        losses.LabelCrossentropy,
+    }
     # Sigmoid units: rows of zeros and ones for labels, tested on their own.
     assert public - covered - bases == {losses.BernoulliKD}
 

@@ -5,10 +5,10 @@ import models
 import numpy as np
 import pytest
 from keras import layers
+from models import FEATURES
 
 import keras_ats
 from keras_ats import losses
-from models import FEATURES
 
 UNITS = {"a": 3, "b": 3, "c": 2}
 ENDS = {"a": "softmax", "b": "softmax", "c": "sigmoid"}

@@ -10,7 +10,8 @@ import pytest
 from processes import run_together
 
 from keras_ats import Distiller
-from keras_ats.callbacks import StudentCheckpoint, student_checkpoint
+from keras_ats.callbacks import StudentCheckpoint
+from keras_ats.distiller import hints
 from keras_ats.losses import TemperatureKD
 
 BACKEND = keras.backend.backend()
@@ -140,12 +141,12 @@ def test_errors(tmp_path):
 
 @pytest.fixture
 def _not_hinted(monkeypatch):
-    monkeypatch.setattr(student_checkpoint, "_hinted", False)
+    monkeypatch.setattr(hints, "_hinted", False)
 
 
 @pytest.mark.usefixtures("_not_hinted")
 def test_a_plain_checkpoint_is_hinted_at_once(tmp_path):
-    hint = student_checkpoint.hint_if_plain_checkpoint
+    hint = hints.hint_if_plain_checkpoint
     plain = keras.callbacks.ModelCheckpoint(tmp_path / "a.keras")
     with pytest.warns(UserWarning, match=r"a\.keras'\) saves the whole.*StudentCheckpoint"):
         hint([keras.callbacks.EarlyStopping(), plain])
@@ -158,12 +159,12 @@ def test_a_plain_checkpoint_is_hinted_at_once(tmp_path):
 def test_forms_of_callbacks(tmp_path):
     plain = keras.callbacks.ModelCheckpoint(tmp_path / "a.keras")
     for given in (plain, [[plain]], keras.callbacks.CallbackList([plain])):
-        student_checkpoint._hinted = False
+        hints._hinted = False
         with pytest.warns(UserWarning, match="whole distiller"):
-            student_checkpoint.hint_if_plain_checkpoint(given)
-    student_checkpoint._hinted = False
+            hints.hint_if_plain_checkpoint(given)
+    hints._hinted = False
     weights = keras.callbacks.ModelCheckpoint(tmp_path / "a.weights.h5", save_weights_only=True)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         for given in (None, [], [StudentCheckpoint(tmp_path / "a.keras"), weights]):
-            student_checkpoint.hint_if_plain_checkpoint(given)
+            hints.hint_if_plain_checkpoint(given)

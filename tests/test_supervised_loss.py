@@ -7,10 +7,10 @@ import models
 import numpy as np
 import pytest
 from keras import layers
+from models import FEATURES
 
 import keras_ats
 from keras_ats import losses
-from models import FEATURES
 
 
 def head(units, activation=None, name=None):

@@ -13,6 +13,8 @@ class Adjustment(Configurable):
 
     Attributes:
         needs_labels: Whether it reads the labels. Defaults to True.
+        min_classes: Fewest classes of which it leaves something to learn. Defaults to 2: a single
+            logit has nothing to be exchanged with.
 
     Example:
 
@@ -30,6 +32,7 @@ class Adjustment(Configurable):
     """
 
     needs_labels: bool = True
+    min_classes: int = 2
 
     def adjust_logits(self, teacher_logits: Tensor, labels: Tensor) -> Tensor:
         """Returns the logits that the teacher should have given; by default those it gave.

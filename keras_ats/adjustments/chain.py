@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from keras_ats.adjustments.adjustment import Adjustment
+from keras_ats.checks import as_list
 from keras_ats.types import Tensor
 
 
@@ -30,12 +31,16 @@ class Chain(Adjustment):
     """
 
     def __init__(self, adjustments: Sequence[Adjustment]) -> None:
+        adjustments = as_list(adjustments, "adjustments", "[Standardize(), Swap()]")
         if not adjustments:
-            raise ValueError("Chain needs at least one adjustment. Received: an empty list.")
+            raise ValueError(
+                "`adjustments` must hold at least one adjustment. Received: an empty list."
+            )
         for adjustment in adjustments:
             if not isinstance(adjustment, Adjustment):
                 raise TypeError(_not_an_adjustment(adjustment))
-        self.adjustments = list(adjustments)
+        self.adjustments = adjustments
+        self.min_classes = max(adjustment.min_classes for adjustment in self.adjustments)
         self.needs_labels = any(adjustment.needs_labels for adjustment in self.adjustments)
 
     def adjust_logits(self, teacher_logits: Tensor, labels: Tensor) -> Tensor:

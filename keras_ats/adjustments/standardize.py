@@ -15,7 +15,8 @@ class Standardize(Adjustment):
 
     for each sample, with the unbiased standard deviation. The gradient flows through mean and
     standard deviation of the student's logits. With two classes the result is $\pm 0.707$ whatever
-    the logits, so nothing can be learned from it. The authors use temperature 2 with it.
+    the logits, so nothing could be learned from it, and it is refused. The authors use
+    temperature 2 with it.
 
     Needs no labels. Together with a rule that does it is written
     `adjustment=[Standardize(), Swap()]`.
@@ -32,6 +33,7 @@ class Standardize(Adjustment):
     """
 
     needs_labels = False
+    min_classes = 3
 
     def adjust_logits(self, teacher_logits: Tensor, labels: Tensor | None) -> Tensor:
         """Returns the teacher's z-scored logits, shape `(..., C)`."""

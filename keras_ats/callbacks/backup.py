@@ -14,7 +14,8 @@ from keras_ats import files
 from keras_ats._keras import start_at_epoch
 from keras_ats.callbacks._fast_forward import FastForward
 from keras_ats.callbacks._random_state import random_state, set_random_state
-from keras_ats.checks import as_integer
+from keras_ats.callbacks._save_freq import as_save_freq
+from keras_ats.checks import as_boolean
 from keras_ats.types import Config
 
 _GROUP = "keras_ats_backup"  # in the weights file, beside what Keras keeps there
@@ -83,10 +84,10 @@ class Backup(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self.backup_dir = files.local_path(backup_dir, "backup_dir")
-        self.save_freq = save_freq if save_freq == "epoch" else as_integer(save_freq, "save_freq")
-        self.delete_checkpoint = delete_checkpoint
+        self.save_freq = as_save_freq(save_freq)
+        self.delete_checkpoint = as_boolean(delete_checkpoint, "delete_checkpoint")
         # Without this Keras would wait for each batch's logs, which only an integer looks at.
-        self.async_safe = save_freq == "epoch"
+        self.async_safe = self.save_freq == "epoch"
         self._known_damaged: set[Path] = set()
         self._previous: Path | None = None
         self._unfinished: _Content | None = None

@@ -37,6 +37,11 @@ class GradientReversalSchedule(keras.callbacks.Callback):
     def __init__(self, epochs: int = 10, gradient_factor: keras.Variable | None = None) -> None:
         super().__init__()
         self.epochs = as_integer(epochs, "epochs")
+        if gradient_factor is not None and not isinstance(gradient_factor, keras.Variable):
+            raise TypeError(
+                "`gradient_factor` must be the variable of a learned temperature, or None. "
+                f"Received: gradient_factor={gradient_factor!r}. Expected: rule.gradient_factor."
+            )
         self.gradient_factor = gradient_factor
 
     def factor(self, epoch: int) -> float:

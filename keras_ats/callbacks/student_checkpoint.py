@@ -1,16 +1,14 @@
 """The student's own file, kept while training."""
 
-import warnings
 from pathlib import Path
 from typing import Any, Literal
 
 import keras
 import numpy as np
 
-from keras_ats import files
+from keras_ats import checks, files
+from keras_ats.callbacks._save_freq import as_save_freq
 from keras_ats.types import Config
-
-_hinted = False
 
 
 class StudentCheckpoint(keras.callbacks.ModelCheckpoint):
@@ -57,6 +55,8 @@ class StudentCheckpoint(keras.callbacks.ModelCheckpoint):
     ```
     """
 
+    saves_student_alone = True
+
     def __init__(
         self,
         filepath: str | Path,
@@ -70,13 +70,13 @@ class StudentCheckpoint(keras.callbacks.ModelCheckpoint):
     ) -> None:
         super().__init__(
             str(files.local_path(filepath, "filepath")),
-            monitor=monitor,
-            verbose=verbose,
-            save_best_only=save_best_only,
-            save_weights_only=save_weights_only,
-            mode=mode,
-            save_freq=save_freq,
-            initial_value_threshold=initial_value_threshold,
+            monitor=checks.as_string(monitor, "monitor", "the name of a log"),
+            verbose=checks.as_integer(int(verbose) if verbose is True else verbose, "verbose", 0),
+            save_best_only=checks.as_boolean(save_best_only, "save_best_only"),
+            save_weights_only=checks.as_boolean(save_weights_only, "save_weights_only"),
+            mode=checks.one_of(mode, "mode", ("auto", "min", "max")),
+            save_freq=as_save_freq(save_freq),
+            initial_value_threshold=_as_threshold(initial_value_threshold),
         )
 
     def _save_model(self, epoch: int, batch: int | None, logs: Config | None) -> None:
@@ -99,27 +99,13 @@ class StudentCheckpoint(keras.callbacks.ModelCheckpoint):
         return bool(improved) and not np.isnan(monitor_value)
 
 
-def hint_if_plain_checkpoint(callbacks: Any) -> None:
-    """Warns, once in a process, of a `ModelCheckpoint` that will save a whole distiller.
-
-    Args:
-        callbacks: What `fit` was given.
-    """
-    global _hinted
-    if _hinted:
-        return
-    given = getattr(callbacks, "callbacks", callbacks)  # a CallbackList, or a list, or one
-    for callback in keras.tree.flatten(given):
-        if not isinstance(callback, keras.callbacks.ModelCheckpoint):
-            continue
-        if isinstance(callback, StudentCheckpoint) or callback.save_weights_only:
-            continue
-        _hinted = True
-        warnings.warn(
-            f"ModelCheckpoint({callback.filepath!r}) saves the whole distiller: teacher, student, "
-            "loss and optimizer, to be loaded with keras_ats. For the student by itself use "
-            "keras_ats.callbacks.StudentCheckpoint, which takes the same arguments; to go on with "
-            "a stopped run, keras_ats.callbacks.Backup.",
-            stacklevel=3,
+def _as_threshold(value: Any) -> float | None:
+    if value is None:
+        return None
+    threshold = checks.as_number(value, "initial_value_threshold", "a number to be better than")
+    if np.isnan(threshold):
+        raise ValueError(
+            "`initial_value_threshold` must be a number to be better than. Received: "
+            f"initial_value_threshold={value!r}, which nothing is."
         )
-        return
+    return threshold

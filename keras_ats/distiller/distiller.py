@@ -1,26 +1,49 @@
 """The model that is compiled and fitted: teacher, student and loss joined."""
 
+import contextlib
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import keras
 from keras import ops
 
 from keras_ats import checks
-from keras_ats._keras import ModelWithSafeState, additional_losses, in_symbolic_scope
-from keras_ats.distiller.labels import check_labels_given, check_labels_in_memory
+from keras_ats._keras import (
+    ModelWithSafeState,
+    additional_losses,
+    check_compile,
+    in_symbolic_scope,
+)
+from keras_ats.distiller.arguments import (
+    as_lesson_metrics,
+    check_losses,
+    check_metrics,
+    check_optimizer,
+)
+from keras_ats.distiller.hints import (
+    hint_if_nothing_is_learned,
+    hint_if_plain_checkpoint,
+    hint_if_student_has_own_steps,
+    hint_if_teacher_is_small,
+)
+from keras_ats.distiller.labels import (
+    check_labels_for_metrics,
+    check_labels_given,
+    check_labels_in_memory,
+    label_rule,
+)
 from keras_ats.distiller.objective import Objective, track
 from keras_ats.distiller.pair import Pair
 from keras_ats.distiller.phase import during, is_during
 from keras_ats.distiller.supervised import auto_loss, check_loss
-from keras_ats.losses.label_crossentropy import LabelCrossentropy
-from keras_ats.record import Outputs
-from keras_ats.teachers.live import TeacherInputs
+from keras_ats.record import Needs, Outputs, pick
+from keras_ats.teachers.live import LiveTeacher, TeacherInputs
 from keras_ats.teachers.teacher import Teacher
 from keras_ats.types import Config, Nested, Tensor
 from keras_ats.views.read import FromLogits
+from keras_ats.views.view import View
 
 
 @keras.saving.register_keras_serializable(package="keras_ats")
@@ -85,6 +108,8 @@ class Distiller(ModelWithSafeState):
         **kwargs: Any,
     ) -> None:
         pair = Pair(teacher, student, teacher_from_logits, student_from_logits, teacher_inputs)
+        if isinstance(pair.teacher, LiveTeacher):
+            hint_if_teacher_is_small(pair.teacher.model, student)
         # The student's own precision, so that Keras scales the loss for float16. Inputs are left
         # to the models: casting them here would take digits from a float32 teacher.
         kwargs.setdefault("dtype", student.dtype_policy)
@@ -98,6 +123,7 @@ class Distiller(ModelWithSafeState):
         self._pair = pair
         self._objective: Objective | None = None
         self._loss_on_logits = True
+        self._student_was_looked_at = False
         # In a tuple, because Keras refuses new metrics on a model that is built.
         self._lesson_metrics: tuple[Any, ...] = ()
         self.built = pair.is_viewed and bool(student.built)
@@ -143,25 +169,35 @@ class Distiller(ModelWithSafeState):
         """
         objective = Objective(kd_loss, kd_weight, student_weight)
         evaluate_teacher = checks.as_boolean(evaluate_teacher, "evaluate_teacher")
+        lesson_metrics = as_lesson_metrics(distillation_metrics)
+        check_optimizer(optimizer)
+        check_metrics(metrics)
+        check_metrics(kwargs.get("weighted_metrics"), "weighted_metrics")
         is_auto = isinstance(loss, str) and loss == "auto"
-        view = None
-        if self._pair.is_viewed:
-            self._prepare(objective)
-            view = self._pair.view
-            if not is_auto:
+        if not is_auto:
+            check_losses(loss)
+        # What raises below must leave everything as it was.
+        with self._prepared(objective) as view:
+            if view is not None and not is_auto:
                 check_loss(loss, view)
-        supervised = auto_loss(view, objective.losses_by_output) if is_auto else loss
-        if isinstance(supervised, dict) and view is not None:
-            # Keras asks for a loss of each output that stands in a list.
-            supervised = dict.fromkeys(view.output_names) | supervised
+            supervised = auto_loss(view, objective.losses_by_output) if is_auto else loss
+            if isinstance(supervised, dict) and view is not None:
+                # Keras asks for a loss of each output that stands in a list.
+                supervised = dict.fromkeys(view.output_names) | supervised
+            given = {"optimizer": optimizer, "loss": supervised, "metrics": metrics, **kwargs}
+            check_compile(self, given)
         # Keras keeps the loss of an earlier `compile` where this one has none.
         self._compile_loss = self.loss = None
-        super().compile(optimizer=optimizer, loss=supervised, metrics=metrics, **kwargs)
+        super().compile(**given)
         self._objective = objective
         self._loss_on_logits = is_auto
-        self._lesson_metrics = tuple(distillation_metrics)
+        self._lesson_metrics = lesson_metrics
         # Without labels the teacher is all that a validation can be held against.
         self.evaluate_teacher = evaluate_teacher or loss is None
+        hint_if_nothing_is_learned(objective, has_labels=loss is not None)
+        if not self._student_was_looked_at:
+            self._student_was_looked_at = True
+            hint_if_student_has_own_steps(self.student)
 
     @property
     def teacher(self) -> Any:
@@ -216,7 +252,8 @@ class Distiller(ModelWithSafeState):
         if not self._pair.is_viewed:
             self._pair.build_student(input_shape)
             if self._objective is not None:
-                self._prepare(self._objective)
+                with self._prepared(self._objective):
+                    pass
 
     def call(self, inputs: Nested, training: bool | None = None) -> Nested:
         """Returns the student's predictions."""
@@ -260,6 +297,7 @@ class Distiller(ModelWithSafeState):
         if not (training or self.evaluate_teacher):
             # As the student's own evaluation: labels and regularisers.
             return student_loss if regularization is None else student_loss + regularization
+        self.take_lent()
         lesson = self._pair.lesson(x, y, y_pred, sample_weight)
         for metric in self._lesson_metrics:
             metric.update_lesson(lesson)
@@ -271,28 +309,64 @@ class Distiller(ModelWithSafeState):
         """Updates the metrics with what the student predicts; called by Keras."""
         if isinstance(y_pred, Outputs):
             y_pred = self._pair.view.predictions(y_pred)
+        if self._compile_metrics is not None:
+            check_labels_for_metrics(y)
         y = self._pair.view.labels(y)
         logs: dict[str, Tensor] = super().compute_metrics(x, y, y_pred, sample_weight)
         return logs
 
-    def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: str | int = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
         """Trains the student; arguments and return value are those of `keras.Model.fit`."""
-        self._check_labels(y)
-        return super().fit(x, y, *args, **kwargs)
+        hint_if_plain_checkpoint(callbacks)
+        # A layer may have been unfrozen since `compile`.
+        self._pair.check_variables()
+        self._check_labels(x, y, kwargs.get("sample_weight"), training=True)
+        if isinstance(validation_data, list | tuple):
+            self._check_labels(*validation_data, argument="y of validation_data")
+        return super().fit(
+            x,
+            y,
+            batch_size,
+            epochs,
+            verbose,
+            callbacks,
+            validation_split,
+            validation_data,
+            *args,
+            **kwargs,
+        )
 
-    def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+    def train_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, *args: Any, **kwargs: Any
+    ) -> Any:
         """Trains on one batch; arguments and return value are those of `keras.Model`."""
-        self._check_labels(y)
-        return super().train_on_batch(x, y, *args, **kwargs)
+        self._check_labels(x, y, sample_weight, training=True)
+        return super().train_on_batch(x, y, sample_weight, *args, **kwargs)
 
-    def evaluate(self, *args: Any, return_dict: bool = False, **kwargs: Any) -> Any:
+    def evaluate(
+        self, x: Any = None, y: Any = None, *args: Any, return_dict: bool = False, **kwargs: Any
+    ) -> Any:
         """Evaluates the student; arguments and return value are those of `keras.Model.evaluate`.
 
         Without `return_dict` and without the teacher there are as many values as the student's own
         `evaluate` gives.
         """
+        if not kwargs.get("_use_cached_eval_dataset"):  # `fit` has looked at its own.
+            self._check_labels(x, y, kwargs.get("sample_weight"))
         with during(self, "evaluation"):
-            logs = super().evaluate(*args, return_dict=True, **kwargs)
+            logs = super().evaluate(x, y, *args, return_dict=True, **kwargs)
         if return_dict:
             return logs
         if not self.evaluate_teacher:
@@ -300,10 +374,13 @@ class Distiller(ModelWithSafeState):
             logs.pop("student_loss", None)
         return self._flatten_metrics_in_order(logs)
 
-    def test_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+    def test_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, *args: Any, **kwargs: Any
+    ) -> Any:
         """Evaluates one batch; arguments and return value are those of `keras.Model`."""
+        self._check_labels(x, y, sample_weight)
         with during(self, "evaluation"):
-            return super().test_on_batch(*args, **kwargs)
+            return super().test_on_batch(x, y, sample_weight, *args, **kwargs)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -334,15 +411,12 @@ class Distiller(ModelWithSafeState):
         return [*super().weights, *self._objective_variables]
 
     @property
-    def non_trainable_variables(self) -> list[keras.Variable]:
-        """All state that a step reads and the optimizer leaves alone, the teacher's included.
+    def lent_variables(self) -> Sequence[keras.Variable]:
+        """The teacher's, which JAX's compiled step gets as arguments.
 
-        That makes the teacher an argument of JAX's compiled step. It would be a constant baked
-        into it otherwise, copied at every compilation.
+        They would be constants baked into it otherwise, copied at every compilation.
         """
-        own = super().non_trainable_variables
-        known = {id(variable) for variable in self.variables}
-        return [*own, *(v for v in self._pair.teacher.variables if id(v) not in known)]
+        return self._pair.teacher.variables
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Clears all gradients; called by Keras, on torch only."""
@@ -462,18 +536,45 @@ class Distiller(ModelWithSafeState):
     @property
     def _ignored(self) -> Any:
         """The class id that the supervised loss leaves out, by output where losses are."""
-        if isinstance(self.loss, dict):
-            return {name: _ignored_by(loss) for name, loss in self.loss.items()}
-        if isinstance(self.loss, list | tuple):
-            return dict(zip(self.output_names, map(_ignored_by, self.loss), strict=False))
-        return _ignored_by(self.loss)
+        if isinstance(self.loss, dict | list | tuple):
+            return {
+                name: getattr(self._loss_of(name), "ignore_class", None)
+                for name in self.output_names
+            }
+        return getattr(self.loss, "ignore_class", None)
 
-    def _prepare(self, objective: Objective) -> None:
-        """Lets teacher and student show what the losses need, and the losses make their layers."""
+    def _loss_of(self, output: str) -> Any:
+        """The supervised loss of an output, as it was given."""
+        if isinstance(self.loss, list | tuple):
+            return dict(zip(self.output_names, self.loss, strict=False)).get(output)
+        return pick(self.loss, output)
+
+    @contextlib.contextmanager
+    def _prepared(self, objective: Objective) -> Iterator[View | None]:
+        """Lets teacher and student show what the losses need, and the losses make their layers.
+
+        If the block raises, they show and have again what they did before.
+
+        Args:
+            objective: The one that is to be minimised.
+
+        Yields:
+            The student's view; None while it waits for its shapes.
+        """
         pair = self._pair
+        if not pair.is_viewed:
+            yield None
+            return
+        pair.check_variables()
         objective.check_outputs(pair.view.output_names, pair.teacher.output_names)
-        pair.prepare(objective.needs)
-        objective.build(pair.view.shapes, pair.teacher.shapes)
+        with objective.unchanged_on_failure():
+            try:
+                pair.prepare(objective.needs)
+                objective.build(pair.view.shapes, pair.teacher.shapes)
+                yield pair.view
+            except BaseException:
+                pair.prepare(Needs() if self._objective is None else self._objective.needs)
+                raise
 
     def _student_loss(
         self, x: Nested, y: Nested, outputs: Outputs, sample_weight: Nested, training: bool
@@ -500,15 +601,39 @@ class Distiller(ModelWithSafeState):
             y_pred = view.as_logits(y_pred)
         return super().compute_loss(x, view.labels(y), y_pred, sample_weight, training=False)
 
-    def _check_labels(self, y: Any) -> None:
-        """Finds class ids out of range before training starts, where the labels lie in memory."""
+    def _check_labels(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        training: bool = False,
+        argument: str = "y",
+    ) -> None:
+        """Finds what can be no label before the first step, where labels lie in memory."""
         objective = self._objective
-        if objective is None or not self._pair.is_viewed or not hasattr(y, "shape"):
+        if objective is None or not self._pair.is_viewed:
             return
-        if isinstance(self.loss, LabelCrossentropy) or objective.needs.labels:
-            check_labels_in_memory(y, self._pair.view.shapes.logits, self._ignored)
-
-
-def _ignored_by(loss: Any) -> int | None:
-    ignored: int | None = getattr(loss, "ignore_class", None)
-    return ignored
+        if y is None:
+            leaves = keras.tree.flatten(x)
+            if leaves and all(hasattr(leaf, "shape") for leaf in leaves):
+                if self._compile_loss is not None:
+                    check_labels_given(y)
+                if self._compile_metrics is not None:
+                    check_labels_for_metrics(y)
+            return
+        view = self._pair.view
+        names = view.output_names
+        if isinstance(y, list | tuple) and len(names) > 1 and len(y) != len(names):
+            return  # Keras counts them.
+        kd_losses = objective.losses_by_output if training or self.evaluate_teacher else {}
+        rules = {
+            name: label_rule(self._loss_of(name), kd_losses.get(name, []) + kd_losses.get(None, []))
+            for name in names
+        }
+        labels, shapes = view.by_name(y), view.shapes.logits
+        if len(names) == 1:
+            labels, shapes = {names[0]: labels}, {names[0]: shapes}
+        elif not isinstance(labels, dict):
+            labels = dict.fromkeys(names, labels)
+        check_labels_in_memory(labels, rules, shapes or {}, sample_weight, argument)

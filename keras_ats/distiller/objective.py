@@ -1,26 +1,24 @@
 """What is minimised: the losses, their weights, and what is logged of them."""
 
+import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_ats import checks
 from keras_ats._keras import unscale_loss_for_distribution
-from keras_ats.configurable import Configurable, serialize
+from keras_ats.configurable import Configurable, check_of, serialize
+from keras_ats.distiller.kd_losses import as_losses, as_weights, by_key
 from keras_ats.distiller.pair import check_class_counts
 from keras_ats.losses.distillation_loss import DistillationLoss
 from keras_ats.losses.ignored_labels import without_ignored
-from keras_ats.losses.lookup import get
+from keras_ats.losses.kd_loss import KDLoss
 from keras_ats.record import Lesson, Needs, Shapes, pick
 from keras_ats.types import Config, Tensor
-
-_BESIDE = (
-    " `student_weight` is what it leaves of 1: give both weights, such as student_weight=1.0, and "
-    "any `kd_weight` goes."
-)
 
 
 @dataclass(frozen=True)
@@ -57,14 +55,17 @@ class Objective(Configurable):
     """
 
     def __init__(self, kd_loss: Any, kd_weight: Any, student_weight: float | None) -> None:
-        self.kd_loss = _as_losses(kd_loss)
-        shares, total = _as_weights(kd_weight, _by_key(self.kd_loss), student_weight is None)
-        self.kd_weight = self.add_variable(total, "kd_weight")
+        self.kd_loss = as_losses(kd_loss)
+        shares, total = as_weights(kd_weight, by_key(self.kd_loss), student_weight is None)
+        self.kd_weight = self.add_variable(total, "kd_weight", checks.non_negative_number)
         self.given_student_weight = (
             None
             if student_weight is None
             else self.add_variable(student_weight, "student_weight", checks.non_negative_number)
         )
+        # As given; what is read from a variable would have to come from its device.
+        self.weighs_teacher = total > 0
+        self.weighs_labels = student_weight is None or student_weight > 0
         self.terms = self._make_terms(shares)
         self.student_loss_tracker = keras.metrics.Mean(name="student_loss")
         self.kd_loss_tracker = keras.metrics.Mean(name="kd_loss")
@@ -117,7 +118,7 @@ class Objective(Configurable):
             teacher: Shapes of what the teacher says.
 
         Raises:
-            ValueError: If class counts differ.
+            ValueError: If class counts differ, or are too few for a loss.
         """
         for term in self.terms:
             shapes = [
@@ -125,7 +126,22 @@ class Objective(Configurable):
                 for one in (student, teacher)
             ]
             check_class_counts(*(one.logits for one in shapes))
+            for logits in (one.logits for one in shapes if isinstance(one.logits, tuple)):
+                if isinstance(term.loss, KDLoss):
+                    term.loss.check_classes(logits[-1])
             term.loss.build(*shapes)
+
+    @contextlib.contextmanager
+    def unchanged_on_failure(self) -> Iterator[None]:
+        """Gives losses their former layers back if the block raises: they may be in use already."""
+        before = [dict(vars(term.loss)) for term in self.terms]
+        try:
+            yield
+        except BaseException:
+            for term, attributes in zip(self.terms, before, strict=True):
+                vars(term.loss).clear()
+                vars(term.loss).update(attributes)
+            raise
 
     def __call__(
         self,
@@ -194,7 +210,8 @@ class Objective(Configurable):
             saved: Values by the names of `saved_variables`.
 
         Raises:
-            ValueError: If the file is of an objective with other variables.
+            ValueError: If the file is of an objective with other variables, or has values that
+                `compile` would not take.
         """
         own = self.saved_variables
         if set(saved) != set(own):
@@ -204,18 +221,19 @@ class Objective(Configurable):
                 f"{strange}. Only here: {missing}. Compile with the losses that it was saved with, "
                 "or load the student alone: distiller.student.load_weights(...)."
             )
+        values = {name: _checked(saved[name], one, name) for name, one in own.items()}
         for name, variable in own.items():
-            variable.assign(saved[name])
+            variable.assign(values[name])
 
     @property
     def _terms_by_key(self) -> dict[Any, Term]:
-        return dict(zip(_by_key(self.kd_loss), self.terms, strict=True))
+        return dict(zip(by_key(self.kd_loss), self.terms, strict=True))
 
     def _make_terms(self, shares: dict[Any, float]) -> list[Term]:
         """One term for each loss; names of what is logged never twice the same."""
         terms: list[Term] = []
         names: set[str] = set()
-        for key, loss in _by_key(self.kd_loss).items():
+        for key, loss in by_key(self.kd_loss).items():
             output = key if isinstance(self.kd_loss, dict) else None
             trackers = {}
             for part in loss.part_names if len(shares) > 1 or len(loss.part_names) > 1 else ():
@@ -244,6 +262,14 @@ class Objective(Configurable):
         return kd_loss
 
 
+def _checked(value: Any, variable: keras.Variable, name: str) -> Any:
+    """A value of a file, if it is one that the variable may have."""
+    if variable.shape != ():
+        return value  # Layers' weights, which Keras compares by their shapes.
+    number = np.asarray(value)
+    return check_of(variable)(number.item() if number.ndim == 0 else number, name)
+
+
 def track(tracker: keras.metrics.Mean, value: Tensor, batch_size: Tensor) -> None:
     """Takes a batch's value into an epoch's mean, as one device would see it."""
     tracker.update_state(unscale_loss_for_distribution(value), sample_weight=batch_size)
@@ -264,73 +290,3 @@ def _check_output(term: Term, names: Sequence[str], role: str) -> None:
             f"`kd_loss` names outputs that the {role} does not have. Received: "
             f"{[term.output]}. Expected: some of {list(names)}."
         )
-
-
-def _as_losses(kd_loss: Any) -> Any:
-    """The losses in the form that they were given in: one, a list, or a dict by output."""
-    if kd_loss is None:
-        raise ValueError(
-            "`compile` needs a distillation loss. Received: kd_loss=None. Try "
-            "kd_loss=keras_ats.losses.AsymmetricTemperatureKD(4, 2)."
-        )
-    is_config = isinstance(kd_loss, Mapping) and "class_name" in kd_loss
-    if is_config or not isinstance(kd_loss, list | tuple | Mapping):
-        losses = get(kd_loss)
-    else:
-        entries = kd_loss if not isinstance(kd_loss, Mapping) else list(kd_loss.values())
-        if not entries or any(entry is None for entry in entries):
-            raise ValueError(
-                f"`kd_loss` needs at least one loss, and none that is None. Received: {kd_loss!r}."
-            )
-        if isinstance(kd_loss, Mapping):
-            losses = {name: get(entry) for name, entry in kd_loss.items()}
-        else:
-            losses = [get(entry) for entry in entries]
-    for loss in _by_key(losses).values():
-        if loss.reduction in (None, "none"):
-            raise ValueError(
-                "A loss that trains must give one number. Received: "
-                f"{type(loss).__name__}(reduction={loss.reduction!r}). Leave `reduction` out."
-            )
-    return losses
-
-
-def _by_key(losses: Any) -> dict[Any, DistillationLoss]:
-    """The losses by output name, or by their place."""
-    if isinstance(losses, dict):
-        return losses
-    return dict(enumerate(losses if isinstance(losses, list) else [losses]))
-
-
-def _as_weights(
-    kd_weight: Any, losses: dict[Any, DistillationLoss], student_weight_follows: bool
-) -> tuple[dict[Any, float], float]:
-    """The share of each loss, and the weight of them all."""
-    if not isinstance(kd_weight, list | tuple | Mapping):
-        shares = dict.fromkeys(losses, 1.0)
-        check = checks.fraction if student_weight_follows else checks.non_negative_number
-        try:
-            total = check(kd_weight, "kd_weight")
-        except ValueError as error:
-            raise ValueError(f"{error}{_BESIDE if student_weight_follows else ''}") from None
-    else:
-        by_name = isinstance(kd_weight, Mapping)
-        given = dict(kd_weight) if by_name else dict(enumerate(kd_weight))
-        if set(given) != set(losses):
-            raise ValueError(
-                "There must be one weight for each loss. Received: weights for "
-                f"{list(given)} and losses for {list(losses)}."
-            )
-        shares = {key: checks.non_negative_number(given[key], "kd_weight") for key in losses}
-        total = math.fsum(shares.values())
-        if total <= 0:
-            raise ValueError(
-                "At least one weight must be above 0. Received: "
-                f"kd_weight={kd_weight!r}. To train without a teacher, use the student alone."
-            )
-    if student_weight_follows and total > 1 and not math.isclose(total, 1):
-        raise ValueError(
-            f"The sum of `kd_weight` must be within [0, 1]. Received: kd_weight={kd_weight!r}."
-            f"{_BESIDE}"
-        )
-    return shares, min(total, 1.0) if student_weight_follows else total

@@ -43,6 +43,8 @@ class Pair:
         self.student = student
         self.teacher: Teacher = as_teacher(teacher, teacher_from_logits, teacher_inputs)
         self.student_from_logits = student_from_logits
+        # As it is, and with what losses need.
+        self._bare_view: View | None = None
         self._view: View | None = None
         if student.built or not isinstance(student, keras.Sequential):
             self.view_student()
@@ -70,11 +72,12 @@ class Pair:
     def view_student(self) -> None:
         """Finds the student's logits, once it has its shapes."""
         self.check_variables()
-        self._view = View(self.student, self.student_from_logits, "student")
+        view = View(self.student, self.student_from_logits, "student")
         if isinstance(self.teacher, LiveTeacher) and self.teacher.inputs is None:
             _check_inputs(self.teacher.model, self.student)
-        if len(self._view.output_names) == len(self.teacher.output_names) == 1:
-            check_class_counts(self._view.shapes.logits, self.teacher.shapes.logits)
+        if len(view.output_names) == len(self.teacher.output_names) == 1:
+            check_class_counts(view.shapes.logits, self.teacher.shapes.logits)
+        self._view = self._bare_view = view
 
     def check_variables(self) -> None:
         """Raises if a training step of the student would change the teacher."""
@@ -95,10 +98,10 @@ class Pair:
         self.view_student()
 
     def prepare(self, needs: Needs) -> None:
-        """Reads the inner layers that losses need too, from now on."""
-        self.check_variables()
+        """Reads what losses need, from now on, and no longer what others needed."""
+        bare = self._bare_view or self.view
         self.teacher.prepare(needs)
-        self._view = self.view.prepared(needs.student_features, needs.heads)
+        self._view = bare.prepared(needs.student_features, needs.heads)
 
     def student_outputs(self, x: Nested, training: bool | None) -> Outputs:
         """Runs the student on its part of a batch."""

@@ -1,23 +1,25 @@
 """The base class of losses on logits: all that is not arithmetic, once."""
 
-from typing import Literal, TypeAlias, TypedDict
+from typing import Literal, TypedDict
 
 import keras
 from keras import ops
 
 from keras_ats._keras import get_keras_mask
 from keras_ats.adjustments.adjustment import Adjustment, adjusted_log_softmax
-from keras_ats.checks import as_boolean, as_whole_number, snake_case
+from keras_ats.checks import as_boolean, as_string, as_whole_number, snake_case
 from keras_ats.losses.distillation_loss import DistillationLoss
 from keras_ats.losses.ignored_labels import joined_masks
-from keras_ats.losses.logit_arguments import check_logits, cleared_labels, mask_of_positions
+from keras_ats.losses.logit_arguments import (
+    check_class_count,
+    check_logits,
+    cleared_labels,
+    mask_of_positions,
+)
+from keras_ats.losses.reduction import Reduction, as_reduction
 from keras_ats.ops.label_range import has_label, invalid_labels, nan_where_invalid
 from keras_ats.record import Head, Lesson, Needs, Outputs
 from keras_ats.types import Tensor
-
-Reduction: TypeAlias = Literal[
-    "sum_over_batch_size", "sum", "mean", "mean_with_sample_weight", "none"
-]
 
 
 class LossOptions(TypedDict, total=False):
@@ -85,8 +87,13 @@ class KDLoss(DistillationLoss, keras.losses.Loss):
     ) -> None:
         # Always float32: a loss in the models' half precision would round away what it teaches.
         # The name is the same in every run, since logs go by it; Keras would count instances.
+        if name is None:
+            name = snake_case(type(self).__name__)
         keras.losses.Loss.__init__(
-            self, name=name or snake_case(type(self).__name__), reduction=reduction, dtype="float32"
+            self,
+            name=as_string(name, "name", "what the loss is logged by"),
+            reduction=as_reduction(reduction),
+            dtype="float32",
         )
         self.ignore_label = (
             None if ignore_label is None else as_whole_number(ignore_label, "ignore_label")
@@ -96,7 +103,7 @@ class KDLoss(DistillationLoss, keras.losses.Loss):
     @property
     def needs(self) -> Needs:  # type: ignore[override]
         """What the loss cannot be computed without: labels, unless the teacher's class will do."""
-        reads_given_labels = self._reads_labels and not self.pseudo_labels
+        reads_given_labels = self.reads_labels and not self.pseudo_labels
         return Needs(
             labels=reads_given_labels or self.ignore_label is not None,
             heads=(Head(family=self.family),),
@@ -133,9 +140,8 @@ class KDLoss(DistillationLoss, keras.losses.Loss):
             mask = get_keras_mask(student_logits)
         student_logits = ops.cast(ops.convert_to_tensor(student_logits), "float32")
         teacher_logits = ops.cast(ops.convert_to_tensor(teacher_logits), "float32")
-        # There is nothing to exchange or to standardise among the classes of a single logit.
-        needed = self.min_classes if self.adjustment is None else max(self.min_classes, 2)
-        check_logits(student_logits, teacher_logits, needed)
+        check_logits(student_logits, teacher_logits)
+        self.check_classes(student_logits.shape[-1])
         if labels is None and self.needs.labels:
             raise ValueError(self._labels_are_missing())
         if mask is not None:
@@ -151,7 +157,7 @@ class KDLoss(DistillationLoss, keras.losses.Loss):
             student_logits = ops.where(valid, student_logits, 0.0)
             teacher_logits = ops.where(valid, teacher_logits, 0.0)
         invalid = None
-        if self._reads_labels:
+        if self.reads_labels:
             if mask is not None:
                 labels = cleared_labels(labels, mask, student_logits)
             invalid = self.invalid_labels(labels, student_logits)
@@ -164,6 +170,14 @@ class KDLoss(DistillationLoss, keras.losses.Loss):
         )
         value = self.reduce(self.call(lesson), sample_weight, mask)
         return value if invalid is None else nan_where_invalid(value, invalid, sample_weight, mask)
+
+    def check_classes(self, count: int | None) -> None:
+        """Raises if there are too few classes to learn from; a number not known yet passes."""
+        check_class_count(count, self.min_classes, type(self).__name__)
+        # A chain names the rule that needs more.
+        for rule in getattr(self.adjustment, "adjustments", [self.adjustment]):
+            if rule is not None:
+                check_class_count(count, rule.min_classes, type(rule).__name__)
 
     def parts(self, lesson: Lesson) -> dict[str, Tensor]:
         """Returns the loss of one batch under its name."""
@@ -219,7 +233,8 @@ class KDLoss(DistillationLoss, keras.losses.Loss):
         )
 
     @property
-    def _reads_labels(self) -> bool:
+    def reads_labels(self) -> bool:
+        """Whether the loss, or its adjustment, reads what the labels say."""
         adjusted_by_label = self.adjustment is not None and self.adjustment.needs_labels
         return self.needs_labels or adjusted_by_label
 

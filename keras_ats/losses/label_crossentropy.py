@@ -6,6 +6,8 @@ import keras
 from keras import ops
 
 from keras_ats._keras import get_keras_mask
+from keras_ats.checks import as_string, as_whole_number
+from keras_ats.losses.reduction import as_reduction
 from keras_ats.ops.absent_classes import finite_logits
 from keras_ats.ops.label_range import has_label, invalid_labels, nan_where_invalid
 from keras_ats.ops.labels import are_class_ids
@@ -47,8 +49,15 @@ class LabelCrossentropy(keras.losses.Loss):
         **kwargs: Any,
     ) -> None:
         # float32 holds every class id below 2**24 exactly; bfloat16 would turn 257 into 256.
-        super().__init__(name=name, reduction=reduction, dtype="float32", **kwargs)
-        self.ignore_class = ignore_class
+        super().__init__(
+            name=as_string(name, "name", "what the loss is called"),
+            reduction=as_reduction(reduction),
+            dtype="float32",
+            **kwargs,
+        )
+        self.ignore_class = (
+            None if ignore_class is None else as_whole_number(ignore_class, "ignore_class")
+        )
 
     def __call__(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None

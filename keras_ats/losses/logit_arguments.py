@@ -6,13 +6,12 @@ from keras_ats.ops.labels import are_class_ids, shapes_fit
 from keras_ats.types import Tensor
 
 
-def check_logits(student_logits: Tensor, teacher_logits: Tensor, min_classes: int) -> None:
-    """Raises if the two do not have the same shape, or too few classes.
+def check_logits(student_logits: Tensor, teacher_logits: Tensor) -> None:
+    """Raises if the two do not have the same shape.
 
     Args:
         student_logits: Tensor of shape `(..., C)`.
         teacher_logits: Tensor of shape `(..., C)`.
-        min_classes: Fewest classes that the loss is defined for.
     """
     student_shape, teacher_shape = tuple(student_logits.shape), tuple(teacher_logits.shape)
     if not student_shape or not shapes_fit(student_shape, teacher_shape):
@@ -21,12 +20,27 @@ def check_logits(student_logits: Tensor, teacher_logits: Tensor, min_classes: in
             f"student {student_shape}, teacher {teacher_shape}. If the class counts differ, "
             "give both models the same classes in the same order (slice the wider output)."
         )
-    if student_shape[-1] is not None and student_shape[-1] < min_classes:
-        raise ValueError(
-            f"Soft targets need at least {min_classes} classes on the last axis. Received: shape "
-            f"{student_shape}. A single sigmoid unit is a two-class problem: use Dense(2), or "
-            "BernoulliKD, which is made for sigmoid units."
+
+
+def check_class_count(count: int | None, needed: int, name: str) -> None:
+    """Raises if there are too few classes to learn from.
+
+    Args:
+        count: How many there are; None where that is not known yet.
+        needed: Fewest classes that have something to say.
+        name: Who needs them.
+    """
+    if count is None or count >= needed:
+        return
+    remedy = "Use a loss without it: there is nothing left to learn from"
+    if count < 2:
+        remedy = (
+            "A single sigmoid unit is a two-class problem: use Dense(2), or BernoulliKD, which is "
+            "made for sigmoid units"
         )
+    raise ValueError(
+        f"{name} needs at least {needed} classes on the last axis. Received: {count}. {remedy}."
+    )
 
 
 def mask_of_positions(mask: Tensor, logits: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from keras_ats.ops.divergences import (
 from keras_ats.ops.softmax import temperature_log_softmax
 from keras_ats.record import Lesson
 from keras_ats.temperatures.constant import as_temperature
-from keras_ats.temperatures.temperature import Temperature
+from keras_ats.temperatures.temperature import Temperature, temperatures_of
 from keras_ats.types import Tensor
 
 _DIVERGENCES = {
@@ -107,7 +107,7 @@ class SoftTargetKD(KDLoss):
 
     def call(self, lesson: Lesson) -> Tensor:
         """Returns the loss of each position, shape `(...,)`."""
-        temperature = self.temperature_rule(lesson)
+        temperature = temperatures_of(self.temperature_rule, lesson)
         student_temperature = (
             temperature if self.student_temperature is None else self.student_temperature.value
         )

@@ -4,6 +4,7 @@ import math
 
 from keras import ops
 
+from keras_ats.ops.arguments import as_rows
 from keras_ats.types import Tensor
 
 # Stands for log 0. Finite, so that 0 * log 0 is 0, as the limit says, and not NaN, in value and in
@@ -15,20 +16,21 @@ LOG_OF_ZERO = -1e30
 _LOWEST = -1e20
 
 
-def finite_logits(logits: Tensor) -> Tensor:
+def finite_logits(logits: Tensor, name: str = "logits") -> Tensor:
     """Logits, or log-probabilities, in float32, with `LOG_OF_ZERO` for minus infinity.
 
     No gradient reaches an entry that was replaced; NaN stays NaN. The lowest float32, which others
     fill with instead of minus infinity, would overflow under a temperature and is replaced too.
 
     Args:
-        logits: Float tensor, any float dtype.
+        logits: Float tensor of shape `(..., C)`, any float dtype.
+        name: Name of the argument that they came in, for the error of what are none.
 
     Returns:
         float32 tensor of the same shape.
     """
     # `ops.maximum` would do, but takes torch three times as long with its gradient.
-    return ops.clip(ops.cast(logits, "float32"), LOG_OF_ZERO, math.inf)
+    return ops.clip(as_rows(logits, name), LOG_OF_ZERO, math.inf)
 
 
 def present_classes(logits: Tensor) -> Tensor:

@@ -2,7 +2,9 @@
 
 from keras import ops
 
+from keras_ats.checks import non_negative_number
 from keras_ats.ops.absent_classes import LOG_OF_ZERO, finite_logits, present_classes
+from keras_ats.ops.arguments import as_factor, as_rows
 from keras_ats.ops.labels import label_distribution
 from keras_ats.types import Tensor
 
@@ -61,7 +63,7 @@ def wrong_class_log_softmax(logits: Tensor, labels: Tensor, temperature: Tensor 
 
     Reference: Zhao et al., "Decoupled Knowledge Distillation", CVPR 2022, arXiv 2203.08679.
     """
-    logits = ops.convert_to_tensor(logits)
+    logits = as_rows(logits, "logits")
     return weighted_log_softmax(logits, 1.0 - label_distribution(labels, logits), temperature)
 
 
@@ -100,12 +102,13 @@ def correct_wrong_log_softmax(logits: Tensor, labels: Tensor, temperature: Tenso
 
 
 def _softened(logits: Tensor, temperature: Tensor) -> Tensor:
-    return finite_logits(logits) / ops.cast(temperature, "float32")
+    logits = finite_logits(logits)
+    return logits / as_factor(temperature, "temperature", logits.shape)
 
 
 def _weighted_terms(logits: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Which classes count, and the logarithm of each term of the weighted sum."""
-    weights = ops.cast(weights, "float32")
+    weights = as_factor(weights, "weights", logits.shape, non_negative_number)
     present = ops.logical_and(weights > 0, present_classes(logits))
     log_weights = ops.log(ops.where(present, weights, 1.0))
     return present, ops.where(present, logits + log_weights, LOG_OF_ZERO)

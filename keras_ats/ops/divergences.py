@@ -7,7 +7,9 @@ a finite $10^{30}$ times its probability or so, and the gradient of the other cl
 
 from keras import ops
 
+from keras_ats.checks import inner_fraction
 from keras_ats.ops.absent_classes import LOG_OF_ZERO, finite_logits
+from keras_ats.ops.arguments import as_factor, as_rows, check_same_rows
 from keras_ats.types import Tensor
 
 
@@ -28,8 +30,8 @@ def cross_entropy(target_log_probabilities: Tensor, log_probabilities: Tensor) -
     keras_ats.ops.cross_entropy(log_half, log_half)  # [log 2]
     ```
     """
-    targets = ops.exp(finite_logits(target_log_probabilities))
-    return -ops.sum(targets * finite_logits(log_probabilities), axis=-1)
+    log_targets, log_answers = _both(target_log_probabilities, log_probabilities)
+    return -ops.sum(ops.exp(log_targets) * log_answers, axis=-1)
 
 
 def kl_divergence(target_log_probabilities: Tensor, log_probabilities: Tensor) -> Tensor:
@@ -51,9 +53,8 @@ def kl_divergence(target_log_probabilities: Tensor, log_probabilities: Tensor) -
     keras_ats.ops.kl_divergence(log_half, log_half)  # [0]
     ```
     """
-    log_targets = finite_logits(target_log_probabilities)
-    difference = log_targets - finite_logits(log_probabilities)
-    return ops.sum(ops.exp(log_targets) * difference, axis=-1)
+    log_targets, log_answers = _both(target_log_probabilities, log_probabilities)
+    return _kl_divergence(log_targets, log_answers)
 
 
 def reverse_kl_divergence(target_log_probabilities: Tensor, log_probabilities: Tensor) -> Tensor:
@@ -73,7 +74,8 @@ def reverse_kl_divergence(target_log_probabilities: Tensor, log_probabilities: T
     keras_ats.ops.reverse_kl_divergence(log_half, log_half)  # [0]
     ```
     """
-    return kl_divergence(log_probabilities, target_log_probabilities)
+    log_targets, log_answers = _both(target_log_probabilities, log_probabilities)
+    return _kl_divergence(log_answers, log_targets)
 
 
 def jensen_shannon_divergence(
@@ -104,12 +106,10 @@ def jensen_shannon_divergence(
     Reference: Lin, "Divergence Measures Based on the Shannon Entropy", 1991; with its weight,
     Agarwal et al., "On-Policy Distillation of Language Models", ICLR 2024, arXiv 2306.13649.
     """
-    log_targets, log_answers = (
-        finite_logits(log_p) for log_p in (target_log_probabilities, log_probabilities)
-    )
-    weight = ops.cast(target_weight, "float32")
+    log_targets, log_answers = _both(target_log_probabilities, log_probabilities)
+    weight = as_factor(target_weight, "target_weight", (), inner_fraction)
     mixture = ops.logaddexp(log_targets + ops.log(weight), log_answers + ops.log1p(-weight))
-    return weight * kl_divergence(log_targets, mixture) + (1.0 - weight) * kl_divergence(
+    return weight * _kl_divergence(log_targets, mixture) + (1.0 - weight) * _kl_divergence(
         log_answers, mixture
     )
 
@@ -137,10 +137,23 @@ def bernoulli_kl_divergence(target_logits: Tensor, logits: Tensor) -> Tensor:
     ```
     """
     target_logits, logits = (
-        ops.clip(ops.cast(side, "float32"), LOG_OF_ZERO, -LOG_OF_ZERO)
-        for side in (target_logits, logits)
+        ops.clip(as_rows(side, name), LOG_OF_ZERO, -LOG_OF_ZERO)
+        for side, name in ((target_logits, "target_logits"), (logits, "logits"))
     )
+    check_same_rows(target_logits, logits, "target_logits", "logits")
     yes = ops.sigmoid(target_logits) * (ops.log_sigmoid(target_logits) - ops.log_sigmoid(logits))
     # `1 - sigmoid(f)` has no digits left for a sure teacher; `sigmoid(-f)` has them all.
     no = ops.sigmoid(-target_logits) * (ops.log_sigmoid(-target_logits) - ops.log_sigmoid(-logits))
     return ops.sum(yes + no, axis=-1)
+
+
+def _both(target_log_probabilities: Tensor, log_probabilities: Tensor) -> tuple[Tensor, Tensor]:
+    names = "target_log_probabilities", "log_probabilities"
+    log_targets = finite_logits(target_log_probabilities, names[0])
+    log_answers = finite_logits(log_probabilities, names[1])
+    check_same_rows(log_targets, log_answers, *names)
+    return log_targets, log_answers
+
+
+def _kl_divergence(log_targets: Tensor, log_answers: Tensor) -> Tensor:
+    return ops.sum(ops.exp(log_targets) * (log_targets - log_answers), axis=-1)

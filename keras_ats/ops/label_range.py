@@ -3,13 +3,14 @@
 import math
 
 from keras import ops
+from keras.backend import standardize_dtype
 
 from keras_ats.ops.labels import are_class_ids, shapes_fit
 from keras_ats.ops.positions import weights_of_positions
 from keras_ats.types import Tensor
 
 # Rows of mixup and of bfloat16 may leave [0, 1] by rounding.
-_ROUNDING = 1e-2
+ROUNDING = 1e-2
 
 
 def invalid_labels(labels: Tensor, logits: Tensor) -> Tensor:
@@ -27,13 +28,24 @@ def invalid_labels(labels: Tensor, logits: Tensor) -> Tensor:
         return invalid_rows(ops.cast(labels, "float32"))
     if len(labels.shape) == len(logits.shape):
         labels = ops.squeeze(labels, axis=-1)
-    ids = ops.cast(labels, "int32")
-    return ops.logical_or(ids < 0, ids >= logits.shape[-1])
+    return _invalid_ids(labels, logits.shape[-1])
+
+
+def _invalid_ids(ids: Tensor, num_classes: int) -> Tensor:
+    dtype = standardize_dtype(ids.dtype)
+    if "float" in dtype:
+        # Written so that NaN is invalid too.
+        within = ops.logical_and(ids >= 0, ids < num_classes)
+        return ops.logical_not(ops.logical_and(within, ids == ops.floor(ids)))
+    # Long ids would wrap into the range; short ones cannot be compared with many classes.
+    if dtype not in ("int64", "uint32", "uint64"):
+        ids = ops.cast(ids, "int32")
+    return ops.logical_or(ids < 0, ids >= num_classes)
 
 
 def invalid_rows(rows: Tensor) -> Tensor:
     """Which float32 rows have entries outside `[0, 1]`, shape `(...,)`."""
-    return ops.any(ops.abs(rows - 0.5) > 0.5 + _ROUNDING, axis=-1)
+    return ops.any(ops.abs(rows - 0.5) > 0.5 + ROUNDING, axis=-1)
 
 
 def nan_where_invalid(

@@ -2,6 +2,7 @@
 
 from keras import ops
 
+from keras_ats.ops.arguments import as_rows, check_numeric
 from keras_ats.types import Shape, Tensor
 
 
@@ -30,8 +31,9 @@ def label_distribution(labels: Tensor, logits: Tensor) -> Tensor:
     keras_ats.ops.label_distribution([2, 0], np.zeros((2, 3)))  # [[0, 0, 1], [1, 0, 0]]
     ```
     """
-    labels = ops.convert_to_tensor(labels)
+    labels = ops.convert_to_tensor(_as_tensor(labels, "labels"))
     if are_class_ids(labels, logits):
+        logits = _as_tensor(logits, "logits")
         if len(labels.shape) == len(logits.shape):
             labels = ops.squeeze(labels, axis=-1)
         # Ids stay integers all the way: bfloat16 would merge 256 and 257. Compared rather than
@@ -76,6 +78,7 @@ def top_class_indicator(values: Tensor) -> Tensor:
     keras_ats.ops.top_class_indicator(np.array([[0.0, 5.0, 5.0]]))  # [[False, True, False]]
     ```
     """
+    values = as_rows(values, "values")
     top = ops.argmax(values, axis=-1, keepdims=True)
     classes = ops.arange(values.shape[-1], dtype="int32")
     return ops.cast(top, "int32") == classes
@@ -100,7 +103,13 @@ def are_class_ids(labels: Tensor, logits: Tensor) -> bool:
     keras_ats.ops.are_class_ids(np.array([2, 0]), np.zeros((2, 3)))  # True
     ```
     """
-    label_shape, logit_shape = tuple(labels.shape), tuple(logits.shape)
+    label_shape = tuple(_as_tensor(labels, "labels").shape)
+    logit_shape = tuple(_as_tensor(logits, "logits").shape)
+    if not logit_shape or logit_shape[-1] == 0:
+        raise ValueError(
+            "`logits` must have its classes on the last axis, at least one. Received: logits of "
+            f"shape {logit_shape}. Expected: shape (..., C), such as (batch, classes)."
+        )
     if shapes_fit(label_shape, logit_shape):
         return False
     if shapes_fit(label_shape, logit_shape[:-1]) or shapes_fit(label_shape, (*logit_shape[:-1], 1)):
@@ -117,3 +126,9 @@ def shapes_fit(shape: Shape, expected: Shape) -> bool:
     return len(shape) == len(expected) and all(
         a is None or b is None or a == b for a, b in zip(shape, expected, strict=True)
     )
+
+
+def _as_tensor(values: Tensor, name: str) -> Tensor:
+    """Returns what has a shape as it is, a symbolic tensor included, and lists as a tensor."""
+    check_numeric(values, name)
+    return values if hasattr(values, "shape") else ops.convert_to_tensor(values)

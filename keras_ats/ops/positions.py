@@ -2,6 +2,8 @@
 
 from keras import ops
 
+from keras_ats.checks import finite_number
+from keras_ats.ops.arguments import as_factor, check_broadcast
 from keras_ats.types import Tensor
 
 
@@ -27,11 +29,19 @@ def weights_of_positions(sample_weight: Tensor | None, positions: Tensor) -> Ten
     """
     if sample_weight is None:
         return None
-    weights = ops.convert_to_tensor(sample_weight, dtype="float32")
-    if len(positions.shape) == len(weights.shape) - 1:
+    weights = as_factor(sample_weight, "sample_weight", None, finite_number)
+    if not hasattr(positions, "shape"):
+        raise TypeError(
+            "`positions` must be a tensor with one value per position. Received: "
+            f"positions={positions!r} of type {type(positions).__name__}."
+        )
+    shape = ops.shape(positions)
+    if len(shape) == len(weights.shape) - 1 and weights.shape[-1] == 1:
         weights = ops.squeeze(weights, axis=-1)
-    while 0 < len(weights.shape) < len(positions.shape):
+    while 0 < len(weights.shape) < len(shape):
         weights = ops.expand_dims(weights, -1)
-    if len(positions.shape) == len(weights.shape):
-        weights = ops.broadcast_to(weights, ops.shape(positions))
+    if len(shape):
+        check_broadcast(weights, "sample_weight", tuple(positions.shape))
+    if len(shape) == len(weights.shape):
+        weights = ops.broadcast_to(weights, shape)
     return ops.copy(weights)

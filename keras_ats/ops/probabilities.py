@@ -1,7 +1,11 @@
 """Logits back from probabilities, as far as that is possible."""
 
+import numbers
+
 from keras import ops
 
+from keras_ats.checks import fraction
+from keras_ats.ops.arguments import as_floats, as_rows
 from keras_ats.types import Tensor
 
 # The smallest normal float32. A probability below it was rounded to zero by the softmax itself.
@@ -27,7 +31,7 @@ def centered_log_probabilities(probabilities: Tensor) -> Tensor:
     keras_ats.ops.centered_log_probabilities(np.array([[0.5, 0.5]]))  # [[0, 0]]
     ```
     """
-    log_probabilities = _log(ops.cast(probabilities, "float32"))
+    log_probabilities = _log(as_rows(probabilities, "probabilities"))
     return log_probabilities - ops.mean(log_probabilities, axis=-1, keepdims=True)
 
 
@@ -48,7 +52,9 @@ def bernoulli_logits(probabilities: Tensor) -> Tensor:
     keras_ats.ops.bernoulli_logits(np.array([0.5, 0.731059]))  # [0, 1]
     ```
     """
-    probabilities = ops.cast(probabilities, "float32")
+    if isinstance(probabilities, numbers.Number):
+        probabilities = fraction(probabilities, "probabilities")
+    probabilities = as_floats(probabilities, "probabilities")
     return _log(probabilities) - _log(1.0 - probabilities)
 
 

@@ -6,6 +6,7 @@ The formula of Asymmetric Temperature Scaling is `asymmetric_temperature` below.
 from keras import ops
 
 from keras_ats.ops.absent_classes import finite_logits
+from keras_ats.ops.arguments import as_factor, as_rows
 from keras_ats.ops.labels import label_distribution
 from keras_ats.types import Tensor
 
@@ -36,7 +37,8 @@ def temperature_log_softmax(logits: Tensor, temperature: Tensor = 1.0) -> Tensor
     Reference: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015.
     """
     # Made finite before the division, whose gradient in a learned temperature would be infinite.
-    softened = finite_logits(logits) / ops.cast(temperature, "float32")
+    logits = finite_logits(logits)
+    softened = logits / as_factor(temperature, "temperature", logits.shape)
     return ops.log_softmax(softened, axis=-1)
 
 
@@ -90,8 +92,8 @@ def asymmetric_temperature(
     NeurIPS 2022, arXiv 2210.04427.
     """
     distribution = label_distribution(labels, logits)
-    correct = ops.cast(correct_temperature, "float32")
-    wrong = ops.cast(wrong_temperature, "float32")
+    correct = as_factor(correct_temperature, "correct_temperature", distribution.shape)
+    wrong = as_factor(wrong_temperature, "wrong_temperature", distribution.shape)
     return distribution * correct + (1.0 - distribution) * wrong
 
 
@@ -131,11 +133,10 @@ def asymmetric_log_softmax(
     Reference: Li et al., "Asymmetric Temperature Scaling Makes Larger Networks Teach Well Again",
     NeurIPS 2022, arXiv 2210.04427.
     """
+    logits = as_rows(logits, "logits")
     return temperature_log_softmax(
         logits,
-        asymmetric_temperature(
-            labels, ops.convert_to_tensor(logits), correct_temperature, wrong_temperature
-        ),
+        asymmetric_temperature(labels, logits, correct_temperature, wrong_temperature),
     )
 
 

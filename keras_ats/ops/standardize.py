@@ -3,6 +3,7 @@
 from keras import ops
 
 from keras_ats.ops.absent_classes import LOG_OF_ZERO, present_classes
+from keras_ats.ops.arguments import as_rows
 from keras_ats.types import Tensor
 
 
@@ -33,7 +34,7 @@ def standardized_logits(logits: Tensor) -> Tensor:
     Reference: Sun et al., "Logit Standardization in Knowledge Distillation", CVPR 2024,
     arXiv 2403.01427.
     """
-    present, count, centered = _centered(ops.cast(logits, "float32"))
+    present, count, centered = _centered(as_rows(logits, "logits"))
     squares = ops.sum(ops.square(centered), axis=-1, keepdims=True)
     variance = squares / ops.maximum(count - 1.0, 1.0)
     # The square root has no gradient at 0, where all logits are equal: nothing to scale there.
@@ -44,7 +45,7 @@ def standardized_logits(logits: Tensor) -> Tensor:
 
 def centered_logits(logits: Tensor) -> Tensor:
     """Logits with zero mean over the present classes of each sample, float32."""
-    present, _, centered = _centered(ops.cast(logits, "float32"))
+    present, _, centered = _centered(as_rows(logits, "logits"))
     return ops.where(present, centered, LOG_OF_ZERO)
 
 

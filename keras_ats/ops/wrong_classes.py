@@ -13,6 +13,7 @@ from typing import NamedTuple
 from keras import ops
 
 from keras_ats.ops.absent_classes import finite_logits, present_classes
+from keras_ats.ops.arguments import as_factor, as_rows, check_same_rows
 from keras_ats.ops.labels import label_distribution
 from keras_ats.types import Tensor
 
@@ -37,7 +38,7 @@ def derived_average(probabilities: Tensor, labels: Tensor) -> Tensor:
 
     Reference: Li et al., NeurIPS 2022, arXiv 2210.04427.
     """
-    probabilities = ops.cast(probabilities, "float32")
+    probabilities = as_rows(probabilities, "probabilities")
     wrong = 1.0 - label_distribution(labels, probabilities)
     return ops.sum(wrong * probabilities, axis=-1) / (probabilities.shape[-1] - 1)
 
@@ -60,7 +61,7 @@ def derived_variance(probabilities: Tensor, labels: Tensor) -> Tensor:
 
     Reference: Li et al., NeurIPS 2022, arXiv 2210.04427. Its figures show the square root.
     """
-    probabilities = ops.cast(probabilities, "float32")
+    probabilities = as_rows(probabilities, "probabilities")
     return _wrong_class_variance(probabilities, label_distribution(labels, probabilities))
 
 
@@ -86,7 +87,8 @@ def inherent_variance(logits: Tensor, labels: Tensor, temperature: Tensor = 1.0)
 
     Reference: Li et al., NeurIPS 2022, arXiv 2210.04427.
     """
-    logits = finite_logits(logits) / ops.cast(temperature, "float32")
+    logits = finite_logits(logits)
+    logits = logits / as_factor(temperature, "temperature", logits.shape)
     distribution = label_distribution(labels, logits)
     wrong = 1.0 - distribution
     lowest = ops.min(logits, axis=-1, keepdims=True)
@@ -132,8 +134,10 @@ def decompose_kd(
 
     Reference: Li et al., NeurIPS 2022, arXiv 2210.04427.
     """
-    targets = ops.cast(target_probabilities, "float32")
-    student = finite_logits(student_log_probabilities)
+    names = "target_probabilities", "student_log_probabilities"
+    targets = as_rows(target_probabilities, names[0])
+    student = finite_logits(student_log_probabilities, names[1])
+    check_same_rows(targets, student, *names)
     distribution = label_distribution(labels, targets)
     absent = ops.logical_not(ops.logical_or(present_classes(student), targets > 0))
     wrong = ops.where(absent, 0.0, 1.0 - distribution)

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import keras
 
+from keras_ats.checks import as_list, check_function
 from keras_ats.distiller.distiller import Distiller
 
 Train = Callable[[Distiller], object]
@@ -24,7 +25,8 @@ def distill_chain(models: Sequence[keras.Model], train: Train) -> keras.Model:
         The last model, trained.
 
     Raises:
-        ValueError: If there are fewer than two models.
+        TypeError: If `models` is no list, or `train` no function.
+        ValueError: If there are fewer than two models, or one of them twice.
 
     Example:
 
@@ -46,9 +48,11 @@ def distill_chain(models: Sequence[keras.Model], train: Train) -> keras.Model:
     Reference: Mirzadeh et al., "Improved Knowledge Distillation via Teacher Assistant", AAAI 2020,
     arXiv 1902.03393.
     """
+    models = as_list(models, "models", "[large, medium, small], all of them keras.Models")
+    check_function(train, "train", "it compiles and fits the distiller that it is given")
     if len(models) < 2:
         raise ValueError(
-            "A chain needs a teacher and at least one student. Received: "
+            "`models` is too short: a chain needs a teacher and at least one student. Received: "
             f"{len(models)} model(s). Example: distill_chain([large, medium, small], train)."
         )
     if len({id(model) for model in models}) < len(models):

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_ats.checks import as_integer
+from keras_ats.checks import as_integer, check_function
 from keras_ats.recipes.distill_chain import Train, distill_chain
 
 
@@ -36,5 +36,11 @@ def self_distill(model: keras.Model, generations: int, train: Train) -> keras.Mo
     Reference: Furlanello et al., "Born Again Neural Networks", ICML 2018, arXiv 1805.04770.
     """
     generations = as_integer(generations, "generations")
+    check_function(train, "train", "it compiles and fits the distiller that it is given")
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            "`model` must be a keras.Model, trained, Sequential or Functional. Received: "
+            f"model={model!r} of type {type(model).__name__}."
+        )
     copies = [keras.models.clone_model(model) for _ in range(generations)]
     return distill_chain([model, *copies], train)

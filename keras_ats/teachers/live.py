@@ -12,7 +12,7 @@ from keras_ats.record import Needs, Outputs, Shapes
 from keras_ats.teachers.teacher import Teacher
 from keras_ats.types import Nested
 from keras_ats.views.inputs import named_inputs
-from keras_ats.views.keras_model import origin_of
+from keras_ats.views.keras_model import as_keras_model, origin_of
 from keras_ats.views.read import FromLogits
 from keras_ats.views.view import View
 
@@ -41,14 +41,15 @@ class LiveTeacher(Teacher):
         from_logits: FromLogits = None,
         inputs: TeacherInputs = None,
     ) -> None:
+        as_keras_model(model, "`model`", "a trained, built model")
         if not model.built:
             raise ValueError(
                 f"The teacher '{model.name}' is not built, so it has no weights to teach with. "
                 "Load its trained weights, or call it on a batch, before giving it to Distiller."
             )
         self.model = model
-        self.inputs = inputs
-        self.view = View(model, from_logits, "teacher")
+        self.inputs = _as_inputs(inputs)
+        self.view = self._bare_view = View(model, from_logits, "teacher")
         self.output_names = self.view.output_names
         self.supports_jit = all(layer.supports_jit for layer in all_layers(model))
 
@@ -64,8 +65,8 @@ class LiveTeacher(Teacher):
         return self.view.shapes
 
     def prepare(self, needs: Needs) -> None:
-        """Reads the inner layers that are needed too, from now on."""
-        self.view = self.view.prepared(needs.teacher_features, needs.heads)
+        """Reads what is needed, from now on, and no longer what was needed before."""
+        self.view = self._bare_view.prepared(needs.teacher_features, needs.heads)
 
     def split(self, x: Nested) -> tuple[Nested, Nested]:
         """Returns the student's inputs and the teacher's: the same, or the part that is its own."""
@@ -106,6 +107,15 @@ def as_teacher(teacher: Any, from_logits: FromLogits, inputs: TeacherInputs) -> 
         f"`teacher` must be a keras.Model or a keras_ats.teachers.Teacher. Received: {teacher!r} "
         f"of type {type(teacher).__name__}.{origin_of(teacher)} Expected: Distiller(teacher, "
         "student)."
+    )
+
+
+def _as_inputs(inputs: Any) -> TeacherInputs:
+    if inputs is None or callable(inputs) or (isinstance(inputs, str) and inputs):
+        return inputs
+    raise TypeError(
+        "`teacher_inputs` must be a function of a batch of inputs, a key of inputs that are a "
+        f"dict, or None. Received: teacher_inputs={inputs!r} of type {type(inputs).__name__}."
     )
 
 

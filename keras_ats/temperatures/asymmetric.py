@@ -48,8 +48,10 @@ class Asymmetric(Temperature):
                 "opposite of what ATS is for. Swap them unless you are sweeping both.",
                 stacklevel=2,
             )
-        self.correct_temperature = self.add_variable(correct, "correct_temperature")
-        self.wrong_temperature = self.add_variable(wrong, "wrong_temperature")
+        self.correct_temperature = self.add_variable(
+            correct, "correct_temperature", checks.temperature
+        )
+        self.wrong_temperature = self.add_variable(wrong, "wrong_temperature", checks.temperature)
 
     def __call__(self, lesson: Lesson) -> Tensor:
         """Returns the temperature of each class, shape `(..., C)`."""

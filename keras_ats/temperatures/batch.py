@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_ats.ops.arguments import as_floats, as_mask
 from keras_ats.types import Tensor
 
 
@@ -27,8 +28,8 @@ def batch_mean(values: Tensor, mask: Tensor | None = None) -> Tensor:
     keras_ats.temperatures.batch_mean(np.array([1.0, 3.0, 8.0]), mask)  # 2.0
     ```
     """
-    values = ops.cast(values, "float32")
-    weights = ops.ones_like(values) if mask is None else ops.cast(mask, "float32")
+    values = as_floats(values, "values")
+    weights = ops.ones_like(values) if mask is None else as_mask(mask, "mask", values.shape)
     total, count = _sum_over_replicas(ops.sum(values * weights), ops.sum(weights))
     return ops.divide_no_nan(total, count)
 

@@ -40,13 +40,18 @@ class Constant(Temperature):
         return ops.convert_to_tensor(self.value)
 
 
-def as_temperature(value: Any) -> Temperature:
-    """Returns a temperature rule: `value` itself, or a `Constant` for a number."""
+def as_temperature(value: Any, name: str = "temperature") -> Temperature:
+    """Returns a temperature rule: `value` itself, or a `Constant` for a number.
+
+    Args:
+        value: What was given.
+        name: Name of its argument. Defaults to `"temperature"`.
+    """
     if isinstance(value, Temperature):
         return value
     if isinstance(value, type) and issubclass(value, Temperature):
         raise TypeError(
-            f"`temperature` must be a rule, not its class. Received: {value.__name__}. "
+            f"`{name}` must be a rule, not its class. Received: {value.__name__}. "
             f"Call it: {value.__name__}(...)."
         )
-    return Constant(value)
+    return Constant(checks.temperature(value, name))

@@ -31,7 +31,8 @@ class Product(Temperature):
     """
 
     def __init__(self, first: float | Temperature, second: float | Temperature) -> None:
-        self.first, self.second = as_temperature(first), as_temperature(second)
+        self.first = as_temperature(first, "first")
+        self.second = as_temperature(second, "second")
         self.needs_labels = self.first.needs_labels or self.second.needs_labels
         self.per_class = self.first.per_class or self.second.per_class
 

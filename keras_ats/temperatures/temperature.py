@@ -1,6 +1,7 @@
 """The base class of temperature rules."""
 
 from keras_ats.configurable import Configurable
+from keras_ats.ops.arguments import as_factor
 from keras_ats.record import Lesson
 from keras_ats.types import Tensor
 
@@ -46,3 +47,30 @@ class Temperature(Configurable):
             `(..., C)` for a rule with `per_class`.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `__call__`.")
+
+
+def temperatures_of(rule: Temperature, lesson: Lesson) -> Tensor:
+    """Returns what a rule says of a batch, or raises if these are no temperatures.
+
+    Args:
+        rule: The rule.
+        lesson: As for the rule.
+
+    Returns:
+        float32 tensor, a scalar, `(..., 1)` or `(..., C)`.
+    """
+    said = rule(lesson)
+    shape = tuple(lesson.teacher.logits.shape)
+    try:
+        temperature = as_factor(said, "temperature", shape)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{type(rule).__name__} returned no temperature. {error}") from None
+    own = tuple(temperature.shape)
+    # One axis short would stand for classes, where there happen to be as many.
+    if own and (len(own) < len(shape) or (own[-1] != 1 and not rule.per_class)):
+        expected = f"a scalar, {(*shape[:-1], 1)}, or {shape} with `per_class`"
+        raise ValueError(
+            f"{type(rule).__name__} returned no temperature for each position. Received: shape "
+            f"{own} for logits of shape {shape}. Expected: {expected}."
+        )
+    return temperature

@@ -1,5 +1,7 @@
 """Decides how each output of a model is read."""
 
+import contextlib
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -43,6 +45,8 @@ def read_outputs(model: keras.Model, from_logits: FromLogits, role: str) -> dict
         given = from_logits.get(name) if isinstance(from_logits, Mapping) else from_logits
         said = None if given is None else as_boolean(given, argument_name(role))
         output = _Output(model, role, name, len(names) == 1)
+        if said is True and outputs[name] is not None:
+            output.warn_if_not_logits(outputs[name])
         readings[name] = Reading() if said is True else output.reading(outputs[name], said)
     return readings
 
@@ -88,6 +92,20 @@ class _Output:
         if found.ending != "logits":
             return before_activation(found, output)
         return Unread(problem=self._doubted()) if says_probabilities else Reading()
+
+    def warn_if_not_logits(self, output: Nested) -> None:
+        """Warns where the graph contradicts the user who says that these are logits."""
+        if keras.tree.is_nested(output):
+            return
+        with contextlib.suppress(UnknownEndingError):
+            ending = find_logits(output).ending
+            if ending in ("softmax", "sigmoid"):
+                warnings.warn(
+                    f"The {self.role} '{self.model.name}' ends in {ending}{self._place}, so what "
+                    f"it returns are no logits. Received: {self._argument(True)}. Leave it out: "
+                    "the logits before the activation are read by themselves.",
+                    stacklevel=2,
+                )
 
     def _argument(self, value: bool) -> str:
         said = value if self.is_only else {self.name: value}

@@ -7,11 +7,13 @@ from typing import Any
 import keras
 
 from keras_ats._keras import get_keras_mask, mark_as_called
+from keras_ats.checks import as_string, one_of
 from keras_ats.record import Head, Outputs, Shapes, pick
 from keras_ats.types import Nested
 from keras_ats.views.activations import Ending, family_of
 from keras_ats.views.features import at_layers
 from keras_ats.views.graph import graph_inputs, graph_outputs, has_graph, outputs_by_name
+from keras_ats.views.keras_model import as_keras_model
 from keras_ats.views.read import FromLogits, argument_name, read_outputs
 from keras_ats.views.readings import Inverse, Probabilities, Reading
 
@@ -55,8 +57,10 @@ class View:
         features: tuple[str, ...] = (),
         outputs: Iterable[str] | None = None,
     ) -> None:
-        self.source = source
-        self.role = role
+        self.source = as_keras_model(source, "`source`", "a built model")
+        self.role = one_of(role, "role", ("teacher", "student", "model"))
+        features = _as_names(features, "features")
+        outputs = None if outputs is None else _as_names(outputs, "outputs")
         self._readings = read_outputs(source, from_logits, role)
         self.output_names = list(self._readings)
         problems = [reading.problem for reading in self._readings.values()]
@@ -299,3 +303,12 @@ class View:
         view = object.__new__(View)
         vars(view).update(vars(self))
         return view
+
+
+def _as_names(names: Any, argument: str) -> tuple[str, ...]:
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise TypeError(
+            f"`{argument}` must be a list of names. Received: {argument}={names!r} of type "
+            f"{type(names).__name__}."
+        )
+    return tuple(as_string(name, argument, "a list of names") for name in names)

@@ -4,6 +4,7 @@ from typing import Any, Self
 
 import keras
 
+from keras_ats._keras import activity_loss
 from keras_ats.types import Config, Tensor
 from keras_ats.views.graph import unique_name
 from keras_ats.views.twins import twin_of
@@ -44,8 +45,8 @@ class WithoutActivation(keras.layers.Layer):
             logits = without_activation(self.layer)(inputs)
         regularizer = self.layer.activity_regularizer
         if regularizer is not None:
-            loss = regularizer(getattr(keras.activations, self.kind)(logits))
-            self.layer.add_loss(loss / keras.ops.cast(keras.ops.shape(logits)[0], loss.dtype))
+            outputs = getattr(keras.activations, self.kind)(logits)
+            self.layer.add_loss(activity_loss(regularizer, outputs))
         return logits
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
