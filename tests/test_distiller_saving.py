@@ -365,3 +365,28 @@ def test_backup_and_restore(rng, tmp_path):
         np.testing.assert_allclose(later[name], values[2:], rtol=1e-5, err_msg=name)
     same(resumed.student.variables, straight.student.variables)
     same(resumed.optimizer.variables, straight.optimizer.variables)
+
+
+@pytest.mark.parametrize("name", ["distiller.h5", "distiller.hdf5"])
+def test_the_old_format_is_refused(name, tmp_path):
+    distiller = Distiller(models.sequential(), models.sequential(4))
+    distiller.compile("sgd", kd_loss=TemperatureKD())
+    with pytest.raises(ValueError, match=r"HDF5 format.*Save it as '.keras'"):
+        distiller.save(tmp_path / name)
+    assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("build", [models.sequential, models.functional])
+def test_the_student_can_be_exported_at_once(build, rng, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    x, y = models.features(rng)
+    student = build(4, softmax=True)
+    distiller = Distiller(models.sequential(8, softmax=True), student)
+    distiller.compile("sgd", kd_loss=TemperatureKD(), run_eagerly=True)
+    distiller.fit(x, y, verbose=0)
+    expected = models.outputs(student, x)
+    for model in (student, distiller):
+        model.export(tmp_path / "model.onnx", format="onnx", verbose=False)
+        session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+        (said,) = session.run(None, {session.get_inputs()[0].name: x})
+        np.testing.assert_allclose(said, expected, atol=1e-5)

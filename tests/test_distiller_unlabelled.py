@@ -48,3 +48,22 @@ def test_missing_labels_are_named(rng):
     distiller.compile("sgd", loss=None, kd_loss=AsymmetricTemperatureKD(4, 2))
     with pytest.raises(ValueError, match="needs labels"):
         distiller.fit(x, verbose=0)
+
+
+def test_validation_is_held_against_the_teacher(rng):
+    x, _ = models.features(rng)
+    teacher, student = models.sequential(8), models.sequential(4, softmax=True)
+    distiller = keras_ats.Distiller(teacher, student)
+    distiller.compile(
+        keras.optimizers.SGD(0.1), None, TemperatureKD(2.0), kd_weight=1.0, run_eagerly=True
+    )
+    stop = keras.callbacks.EarlyStopping("val_loss", patience=1, restore_best_weights=True)
+    logs = distiller.fit(x, epochs=4, validation_data=(x[:8],), callbacks=[stop], verbose=0).history
+    assert len(logs["val_loss"]) == 4
+    assert logs["val_loss"] == sorted(logs["val_loss"], reverse=True)
+    z = np.log(models.outputs(student, x[:8]))
+    expected = models.kd(z, models.outputs(teacher, x[:8]), 2.0).mean()
+    assert logs["val_loss"][-1] == pytest.approx(expected, rel=1e-4)
+    assert distiller.evaluate(x[:8], verbose=0, return_dict=True) == pytest.approx(
+        {"loss": expected, "kd_loss": expected}, rel=1e-4
+    )

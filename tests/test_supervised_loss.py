@@ -273,3 +273,35 @@ class TestContradictions:
         z = models.dense_logits(student, x)
         expected = models.cross_entropy(models.one_hot(y), z).mean()
         assert logs["student_loss"] == pytest.approx(expected, rel=1e-5)
+
+
+class TestIgnoreClass:
+    @pytest.fixture(params=[255, -100])
+    def ignored(self, request):
+        return request.param
+
+    def test_both_terms_are_means_over_the_valid_positions(self, ignored, rng):
+        x, y = models.images(rng)
+        y[:, 0] = ignored
+        teacher, student = models.dense_conv(), models.dense_conv()
+        loss = sparse(from_logits=True, ignore_class=ignored)
+        f, z = (models.outputs(model, x)[y != ignored] for model in (teacher, student))
+        rows = models.one_hot(y[y != ignored])
+        kd = losses.AsymmetricTemperatureKD(4, 2)
+        logs = evaluated(compiled(teacher, student, loss, kd), x, y)
+        assert logs["kd_loss"] == pytest.approx(models.ats(rows, z, f).mean(), rel=1e-4)
+        # Keras divides by all positions where it ignores a class, since 3.12 by the valid ones.
+        student.compile("sgd", loss, run_eagerly=True)
+        alone = student.evaluate(x, y, verbose=0)
+        assert logs["student_loss"] == pytest.approx(alone, rel=1e-5)
+
+    def test_a_loss_that_reads_no_labels_learns_there_unless_told(self, ignored, rng):
+        x, y = models.images(rng)
+        y[:, 0] = ignored
+        teacher, student = models.dense_conv(), models.dense_conv()
+        loss = sparse(from_logits=True, ignore_class=ignored)
+        values = models.kd(models.outputs(student, x), models.outputs(teacher, x))
+        for option, expected in ((None, values), (ignored, values[y != ignored])):
+            kd = losses.TemperatureKD(ignore_label=option)
+            logs = evaluated(compiled(teacher, student, loss, kd), x, y)
+            assert logs["kd_loss"] == pytest.approx(expected.mean(), rel=1e-4)

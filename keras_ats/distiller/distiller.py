@@ -596,8 +596,10 @@ class Distiller(ModelWithSafeState):
         if self._compile_loss is None:
             return ops.zeros(())
         check_labels_given(y)
-        labels = self._pair.view.labels(y)
-        return super().compute_loss(x, labels, y_pred, sample_weight, training=False)
+        view = self._pair.view
+        if self._loss_on_logits:
+            y_pred = view.as_logits(y_pred)
+        return super().compute_loss(x, view.labels(y), y_pred, sample_weight, training=False)
 
     def _check_labels(
         self,

@@ -228,6 +228,10 @@ class View:
             return leaves[0]
         return type(structure)(leaves)
 
+    def as_logits(self, predictions: Nested) -> Nested:
+        """What the model returns, in the structure that `structured` gives its logits."""
+        return self.structured(self._one_or_all(self._named(predictions)))
+
     @property
     def shapes(self) -> Shapes:
         """Shapes of logits and features, as far as the graph tells."""
