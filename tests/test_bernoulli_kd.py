@@ -108,7 +108,7 @@ def test_class_ids_are_refused(rng):
 def test_a_single_unit_is_refused_where_it_means_nothing(rng):
     student, teacher, labels = batch(rng, classes=1)
     for loss in (losses.TemperatureKD(), losses.LogitMSE(adjustment=Standardize())):
-        with pytest.raises(ValueError, match=r"at least [23] classes"):
+        with pytest.raises(ValueError, match=r"at least 2 classes"):
             loss(student, teacher, labels=labels)
     assert float(losses.LogitMSE()(student, student + 1.0)) == pytest.approx(1.0)
 
