@@ -97,7 +97,11 @@ def hinted():
     distiller = Distiller(named(6, "teacher"), named(4, "student"))
     losses = [AsymmetricTemperatureKD(4, 2), HiddenMSE(*HINT)]
     distiller.compile(
-        keras.optimizers.Adam(0.01), kd_loss=losses, kd_weight=[0.3, 0.2], metrics=["accuracy"]
+        keras.optimizers.Adam(0.01),
+        kd_loss=losses,
+        kd_weight=[0.3, 0.2],
+        metrics=["accuracy"],
+        jit_compile=BACKEND == "jax",  # XLA would take TensorFlow minutes.
     )
     return distiller
 
@@ -175,7 +179,7 @@ def test_numbers_are_assigned_to_variables_also_after_a_fit(rng):
     logits = models.outputs(student, x), models.outputs(teacher, x)
     kd_loss = AsymmetricTemperatureKD(4, 2)
     distiller = Distiller(teacher, student)
-    distiller.compile(keras.optimizers.SGD(0.0), kd_loss=kd_loss)
+    distiller.compile(keras.optimizers.SGD(0.0), kd_loss=kd_loss, jit_compile=BACKEND == "jax")
     variables = distiller.kd_weight, kd_loss.correct_temperature
     distiller.fit(x, y, verbose=0)
     distiller.kd_weight = np.float32(0.75)
