@@ -190,6 +190,9 @@ def test_an_adjustment_that_lacks_labels_names_itself():
     loss = TemperatureKD(4.0, adjustment=keras_ats.adjustments.Swap())
     with pytest.raises(ValueError, match=r"adjustment=Swap needs labels.*leave the adjustment out"):
         loss(np.zeros((1, 3)), np.zeros((1, 3)))
+    rules = [keras_ats.adjustments.Standardize(), keras_ats.adjustments.Swap()]
+    assert TemperatureKD(4.0, adjustment=rules).needs.labels
+    assert not TemperatureKD(4.0, adjustment=rules[:1]).needs.labels
 
 
 def test_standardizing_needs_no_labels_and_smoothing_has_no_such_option():
