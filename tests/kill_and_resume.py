@@ -1,7 +1,7 @@
 """Training runs that are killed again and again: do they end as one that was left alone?
 
     KERAS_BACKEND=jax python tests/kill_and_resume.py
-    KERAS_BACKEND=jax python tests/kill_and_resume.py --random 1 --in-save 1     # as the tests do
+    KERAS_BACKEND=jax python tests/kill_and_resume.py --random 0 --in-save 2     # as the tests do
 
 Three runs: killed at random moments, saved after each epoch; the same, saved within epochs; killed
 at exact places within a save. Each goes on until the next kill, and finally to its end. By default
@@ -217,6 +217,8 @@ def main():
         ):
             folder = Path(place) / name.replace(" ", "-")
             run = (folder, chosen.epochs, save_freq)
+            if not kills:
+                continue
             for number in range(kills):
                 if "within a save" in name:
                     where = PLACES[number % len(PLACES)]

@@ -215,7 +215,7 @@ def test_activity_regularizer_in_half_precision(policy, rng):
         ]
     )
     x = view_cases.vectors(rng)
-    probabilities = numpy(model(x)).astype("float64")
+    probabilities = numpy(model(x)).astype("float32")
     expected = numpy(activity_loss(keras.regularizers.L2(0.01), probabilities))
     assert numpy(keras.ops.cast(model.losses[0], "float32")) == pytest.approx(expected, rel=0.02)
     View(model, None, "teacher").model(x)
