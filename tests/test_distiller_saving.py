@@ -376,8 +376,7 @@ def test_the_old_format_is_refused(name, tmp_path):
     assert not (tmp_path / name).exists()
 
 
-# tf2onnx asks NumPy for a name that it no longer has.
-@pytest.mark.filterwarnings("ignore:.*np.object:FutureWarning")
+@pytest.mark.filterwarnings("ignore")  # of the exporters, about themselves
 @pytest.mark.skipif(BACKEND == "jax", reason="Keras needs jax2onnx there, which we do not install")
 @pytest.mark.parametrize("build", [models.sequential, models.functional])
 def test_the_student_can_be_exported_at_once(build, rng, tmp_path):
