@@ -125,7 +125,9 @@ def test_a_distillation_loss_is_no_loss_on_labels(make, rng):
         student.fit(x, models.one_hot(y), verbose=0)
 
 
-@pytest.mark.parametrize("name", ["combined_kd", "distillation_loss", "kd_loss", "Bernouli", "focal_weighted"])
+@pytest.mark.parametrize(
+    "name", ["combined_kd", "distillation_loss", "kd_loss", "Bernouli", "focal_weighted"]
+)
 def test_names_that_are_none(name):
     with pytest.raises(ValueError, match="No distillation loss is named"):
         keras_ats.losses.get(name)
