@@ -206,7 +206,12 @@ def function(x: int) -> int:
 )
 def test_make_docs_fails_on_each_kind_of_warning(tmp_path, page, warnings):
     recipe = subprocess.run(
-        ["make", "--dry-run", "docs"], cwd=ROOT, capture_output=True, text=True, check=True
+        # Under `make test` this make is a second one, which would end by naming the folder it leaves.
+        ["make", "--dry-run", "--no-print-directory", "docs"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.splitlines()[-1]
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "index.md").write_text(page)
