@@ -10,6 +10,7 @@ from keras_ats import adjustments as adjustments
 from keras_ats import callbacks as callbacks
 from keras_ats import data as data
 from keras_ats import losses as losses
+from keras_ats import metrics as metrics
 from keras_ats import models as models
 from keras_ats import ops as ops
 from keras_ats import teachers as teachers
@@ -36,6 +37,7 @@ __all__ = [
     "data",
     "distill_chain",
     "losses",
+    "metrics",
     "models",
     "ops",
     "self_distill",

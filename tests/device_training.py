@@ -59,6 +59,10 @@ def make_distiller(batch_norm=False):
         metrics=["accuracy"],
         weighted_metrics=["sparse_categorical_crossentropy"],
         evaluate_teacher=True,
+        distillation_metrics=[
+            keras_ats.metrics.DerivedVariance(),
+            keras_ats.metrics.ExpectedCalibrationError(of="student"),
+        ],
     )
     return distiller
 

@@ -15,6 +15,7 @@ ARROWS = {
     "temperatures": {"ops"},
     "adjustments": {"ops"},
     "losses": {"ops", "temperatures", "adjustments"},
+    "metrics": {"ops", "temperatures"},
     "views": {"ops"},
     "teachers": {"ops", "views"},
     "distiller": {"ops", "losses", "views", "teachers"},

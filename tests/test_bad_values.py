@@ -35,7 +35,16 @@ BAD = {
     "array": np.array([1.0, 2.0]),
     "print": print,
 }
-ROOMS = ("losses", "temperatures", "adjustments", "callbacks", "teachers", "views", "ops")
+ROOMS = (
+    "losses",
+    "temperatures",
+    "adjustments",
+    "callbacks",
+    "metrics",
+    "teachers",
+    "views",
+    "ops",
+)
 
 LOGITS = np.array([[2.0, 1.0, 0.0], [0.0, 1.0, 3.0]], "float32")
 PROBABILITIES = np.array([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]], "float32")
@@ -177,6 +186,11 @@ ALLOWED = {
     "scale_by_squared_temperature": (SWITCH, "1 and 0 are True and False"),
     "weighted": (SWITCH, "1 and 0 are True and False"),
     "from_logits": (("None", "True", "{}"), "None, or no output named: find out"),
+    **{
+        f"metrics.{name} from_logits": (SWITCH, "1 and 0 are True and False")
+        for name in keras_ats.metrics.__all__
+    },
+    "deviation": (SWITCH, "1 and 0 are True and False"),
     "student_from_logits": (("None", "True", "{}"), "None, or no output named: find out"),
     "teacher_from_logits": (("None", "True", "{}"), "None, or no output named: find out"),
     # Left out.
@@ -198,6 +212,7 @@ ALLOWED = {
     # Names, paths, functions.
     "backup_dir": (("'a'",), "a path"),
     "directory": (("'a'",), "a path"),
+    "dtype": (("None",), "Keras's default"),
     "features": (("[]", "{}"), "no layers"),
     "inputs": (("None", "'a'", "print"), "the same inputs, a key, a function"),
     "monitor": (("'a'",), "logs have any name"),
@@ -205,6 +220,7 @@ ALLOWED = {
     "losses.LabelCrossentropy name": (("'a'",), "a name"),
     "teachers.Ensemble name": (("None", "'a'", "''"), "Keras makes one up"),
     "Distiller name": (("None", "'a'", "''"), "Keras makes one up"),
+    "output": (("None", "'a'"), "the only one, or a name"),
     "outputs": (("None", "[]", "{}"), "no outputs in particular"),
     "teacher_inputs": (("None", "'a'", "print"), "the same inputs, a key, a function"),
     "train": (("print",), "a function"),

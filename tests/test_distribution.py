@@ -29,7 +29,12 @@ IN_TWO_PROCESSES = {
     "torch": {"ddp": 2},
 }[BACKEND]
 LOSSES = {"loss", "student_loss", "kd_loss"}
-METRICS = {"accuracy", "sparse_categorical_crossentropy"}
+METRICS = {
+    "accuracy",
+    "sparse_categorical_crossentropy",
+    "derived_variance",
+    "student_expected_calibration_error",
+}
 
 
 def run(*arguments):
