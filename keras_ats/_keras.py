@@ -85,10 +85,21 @@ class ModelWithSafeState(keras.Model):
         for variable, value in _LENT.get():
             variable.assign(value)  # For this step only: Keras runs it in a stateless scope.
 
+    def changed_batch(self, batch: Any) -> Any:
+        """What a training step makes of its batch first; variables may change meanwhile."""
+        return batch
+
     def train_step(self, *args: Any) -> Any:
         """Runs one training step; called by Keras, with the state first on JAX."""
-        with self._taken_apart(args) as arguments:
-            return super().train_step(*arguments)
+        with self._taken_apart(args) as (*state, batch):
+            if not state:
+                return super().train_step(self.changed_batch(batch))
+            trainable, non_trainable, *others = state[0]
+            own = self.non_trainable_variables
+            with keras.StatelessScope(list(zip(own, non_trainable, strict=True))) as scope:
+                batch = self.changed_batch(batch)
+            non_trainable = [scope.get_current_value(one) for one in own]
+            return super().train_step((trainable, non_trainable, *others), batch)
 
     def test_step(self, *args: Any) -> Any:
         """Runs one evaluation step; called by Keras, with the state first on JAX."""

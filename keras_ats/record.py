@@ -34,12 +34,15 @@ class Lesson(NamedTuple):
         teacher: What the teacher says, without gradient.
         labels: Labels as the caller gave them, or None; by output name where there are several.
         sample_weight: One weight for each sample or position, or None; likewise.
+        inputs: The batch of inputs that both were shown their parts of, augmented where a distiller
+            has an `augmentation`; None where nobody has said.
     """
 
     student: Outputs
     teacher: Outputs
     labels: Nested = None
     sample_weight: Nested = None
+    inputs: Nested = None
 
     def of_output(self, name: str) -> "Lesson":
         """Returns the lesson of one output, with all features."""
@@ -48,6 +51,7 @@ class Lesson(NamedTuple):
             _outputs_of(self.teacher, name),
             pick(self.labels, name),
             pick(self.sample_weight, name),
+            self.inputs,
         )
 
 

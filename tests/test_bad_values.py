@@ -193,6 +193,7 @@ ALLOWED = {
     "deviation": (SWITCH, "1 and 0 are True and False"),
     "student_from_logits": (("None", "True", "{}"), "None, or no output named: find out"),
     "teacher_from_logits": (("None", "True", "{}"), "None, or no output named: find out"),
+    "augmentation": (("None", "print"), "nothing, a function"),
     # Left out.
     "adjustment": (("None",), "no adjustment"),
     "callbacks.GradientReversalSchedule gradient_factor": (("None",), "found in `fit`"),

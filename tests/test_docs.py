@@ -206,7 +206,7 @@ def function(x: int) -> int:
 )
 def test_make_docs_fails_on_each_kind_of_warning(tmp_path, page, warnings):
     recipe = subprocess.run(
-        # Under `make test` this make is a second one, which would end by naming the folder it leaves.
+        # Under `make test` this make is a second one, which would name the folder that it leaves.
         ["make", "--dry-run", "--no-print-directory", "docs"],
         cwd=ROOT,
         capture_output=True,

@@ -22,6 +22,13 @@ from keras_ats.distiller.arguments import (
     check_metrics,
     check_optimizer,
 )
+from keras_ats.distiller.augmentation import (
+    Augmentation,
+    as_augmentation,
+    augmented,
+    build_layers,
+    seeds_of,
+)
 from keras_ats.distiller.hints import (
     hint_if_nothing_is_learned,
     hint_if_plain_checkpoint,
@@ -44,6 +51,16 @@ from keras_ats.teachers.teacher import Teacher
 from keras_ats.types import Config, Nested, Tensor
 from keras_ats.views.read import FromLogits
 from keras_ats.views.view import View
+
+_FIXED = (
+    "teacher",
+    "student",
+    "teacher_from_logits",
+    "student_from_logits",
+    "teacher_inputs",
+    "augmentation",
+)
+_SEED_PREFIXES = ("seed_", "augmentation_seed_")
 
 
 @keras.saving.register_keras_serializable(package="keras_ats")
@@ -71,6 +88,10 @@ class Distiller(ModelWithSafeState):
             function of a batch of inputs (another size, another normalisation), or a key of inputs
             that are a dict; the student then gets the rest. Where inputs are a dict and this is
             None, each model gets the entries that its inputs are named after.
+        augmentation: What changes the inputs in training steps, once for both models: a layer such
+            as `keras.layers.RandomFlip()`, which is called with `training=True` and whose random
+            state is saved; a function of the inputs; or, where inputs are a dict, a dict of these.
+            Labels stay as they are. None (default) changes nothing.
         name: Name of the model. Defaults to `"distiller"`.
         **kwargs: As for `keras.Model`.
 
@@ -104,9 +125,11 @@ class Distiller(ModelWithSafeState):
         teacher_from_logits: FromLogits = None,
         student_from_logits: FromLogits = None,
         teacher_inputs: TeacherInputs = None,
+        augmentation: Augmentation = None,
         name: str = "distiller",
         **kwargs: Any,
     ) -> None:
+        augmentation = as_augmentation(augmentation)
         pair = Pair(teacher, student, teacher_from_logits, student_from_logits, teacher_inputs)
         if isinstance(pair.teacher, LiveTeacher):
             hint_if_teacher_is_small(pair.teacher.model, student)
@@ -118,6 +141,7 @@ class Distiller(ModelWithSafeState):
         self.teacher_from_logits = teacher_from_logits
         self.student_from_logits = student_from_logits
         self.teacher_inputs = teacher_inputs
+        self.augmentation = augmentation
         self.evaluate_teacher = False
         self.supports_jit = pair.teacher.supports_jit
         self._pair = pair
@@ -239,8 +263,8 @@ class Distiller(ModelWithSafeState):
         return self._pair.view.output_names
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Sets an attribute; teacher and student stay those that the distiller was made with."""
-        if name in ("teacher", "student") and getattr(self, "_pair", None) is not None:
+        """Sets an attribute; what the distiller was made with stays as it is."""
+        if name in _FIXED and getattr(self, "_pair", None) is not None:
             raise AttributeError(
                 f"The {name} of a distiller cannot be exchanged. Received: {value!r}. Make a new "
                 "one: Distiller(teacher, student)."
@@ -257,10 +281,19 @@ class Distiller(ModelWithSafeState):
 
     def call(self, inputs: Nested, training: bool | None = None) -> Nested:
         """Returns the student's predictions."""
+        if in_symbolic_scope():
+            build_layers(self.augmentation, inputs)
         outputs = self._pair.student_outputs(inputs, training)
         # Within a step Keras hands this on to `compute_loss` and `compute_metrics`, which need
         # the logits: predictions can be had from them, but not the other way round.
         return outputs if is_during(self, "step") else self._pair.view.predictions(outputs)
+
+    def changed_batch(self, batch: Any) -> Any:
+        """Augments the inputs of a batch for a training step."""
+        if self.augmentation is None:
+            return batch
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+        return augmented(self.augmentation, x), y, sample_weight
 
     def train_step(self, *args: Any) -> Any:
         """Runs one training step; called by Keras, with the state first on JAX."""
@@ -463,23 +496,23 @@ class Distiller(ModelWithSafeState):
         self.student.export(*args, **kwargs)
 
     def save_own_variables(self, store: Any) -> None:
-        """Writes the objective's variables and the student's random seeds; called by Keras."""
+        """Writes the objective's variables and random seeds; called by Keras."""
         if self._objective is not None:
             for name, variable in self._objective.saved_variables.items():
                 store[name] = variable
         # Keras saves no seeds: a run with dropout would go on with other random numbers.
-        for index, seed in enumerate(self._pair.student_seeds):
-            store[f"seed_{index}"] = seed
+        for name, seed in self._seeds.items():
+            store[name] = seed
 
     def load_own_variables(self, store: Any) -> None:
         """Reads what `save_own_variables` wrote; called by Keras."""
         if self._objective is not None:
-            saved = {
-                name: store[name] for name in list(store.keys()) if not name.startswith("seed_")
-            }
-            self._objective.load_variables(saved)
-        for index, seed in enumerate(self._pair.student_seeds):
-            seed.assign(store[f"seed_{index}"])
+            names = [name for name in list(store.keys()) if not name.startswith(_SEED_PREFIXES)]
+            self._objective.load_variables({name: store[name] for name in names})
+        for name, seed in self._seeds.items():
+            # A run may be given an augmentation when it goes on.
+            if name in store or not name.startswith("augmentation_"):
+                seed.assign(store[name])
 
     def get_config(self) -> Config:
         """Returns the constructor's arguments."""
@@ -489,6 +522,7 @@ class Distiller(ModelWithSafeState):
             "teacher_from_logits": self.teacher_from_logits,
             "student_from_logits": self.student_from_logits,
             "teacher_inputs": keras.saving.serialize_keras_object(self.teacher_inputs),
+            "augmentation": keras.saving.serialize_keras_object(self.augmentation),
             "name": self.name,
         }
 
@@ -496,8 +530,10 @@ class Distiller(ModelWithSafeState):
     def from_config(cls, config: Config, custom_objects: Any = None) -> Self:
         """Builds the model that `get_config` described."""
         parts = {
-            name: keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
-            for name in ("teacher", "student", "teacher_inputs")
+            name: keras.saving.deserialize_keras_object(
+                config.get(name), custom_objects=custom_objects
+            )
+            for name in ("teacher", "student", "teacher_inputs", "augmentation")
         }
         return cls(**{**config, **parts})
 
@@ -528,6 +564,14 @@ class Distiller(ModelWithSafeState):
                 "compile(kd_loss=keras_ats.losses.AsymmetricTemperatureKD(4, 2)) first."
             )
         return self._objective
+
+    @property
+    def _seeds(self) -> dict[str, keras.Variable]:
+        """Random states by their names in files, to which Keras writes none."""
+        seeds = {f"seed_{index}": one for index, one in enumerate(self._pair.student_seeds)}
+        for index, one in enumerate(seeds_of(self.augmentation)):
+            seeds[f"augmentation_seed_{index}"] = one
+        return seeds
 
     @property
     def _objective_variables(self) -> list[keras.Variable]:

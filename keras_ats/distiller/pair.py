@@ -112,7 +112,7 @@ class Pair:
         """Runs the teacher on its part of a batch, and puts everything into the record."""
         _, given = self.teacher.split(x)
         by_name = self.view.by_name
-        return Lesson(student, self.teacher(given), by_name(y), by_name(sample_weight))
+        return Lesson(student, self.teacher(given), by_name(y), by_name(sample_weight), x)
 
     @property
     def student_seeds(self) -> list[keras.Variable]:
