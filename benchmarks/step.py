@@ -1,165 +1,170 @@
-"""How long a distillation step takes, beside what it cannot do without.
+"""How long a distillation step takes, beside what it cannot do without and beside other ways.
 
-    KERAS_BACKEND=jax python benchmarks/step.py [--rounds 8] [--output results.json]
+    KERAS_BACKEND=torch python benchmarks/step.py [--short] [--output]
 
-One process per backend. Contestants take turns, because a shared machine drifts; ratios are taken
-within each round, and the minimum and median over rounds are reported. The floor of a
-distillation step is one plain student step plus one teacher forward pass.
+Teacher ResNet-20, student ResNet-8, images of 32x32, 100 classes, batches of 128. The floor is one
+plain student step plus one forward pass of the teacher. On torch, two loops in plain PyTorch over
+the same networks compete too: one that keeps gradients away from the teacher, and one that, like
+the code of many papers, does not. See `harness` for how it is measured.
 """
 
-import argparse
-import json
-import platform
-import statistics
-import time
-from collections.abc import Callable
-from pathlib import Path
-
+import harness
 import keras
 import numpy as np
+from keras import ops
 
 import keras_ats
 from keras_ats.models import get
 
-Contestant = Callable[[], object]
+CLASSES, BATCH = 100, 128
+TEMPERATURE = 4.0
+OPTIMIZER = {"class_name": "SGD", "config": {"learning_rate": 0.05, "momentum": 0.9}}
 
 
 def main() -> None:
-    """Measures all contestants and prints a table, then one line of JSON."""
-    arguments = parse_arguments()
-    contestants = build_contestants(arguments.batch_size, arguments.steps)
-    for run in contestants.values():
-        run()  # Compiles.
-    rounds = [measure(contestants, arguments.steps) for _ in range(arguments.rounds)]
-    report = summarise(rounds) | {
-        "backend": keras.backend.backend(),
-        "keras": keras.__version__,
-        "machine": platform.machine(),
-        "batch_size": arguments.batch_size,
-        "rounds": arguments.rounds,
-        "steps_per_round": arguments.steps,
+    arguments = harness.parse_arguments(__doc__)
+    steps = 2 if arguments.short else 8
+    rounds = harness.measure(contestants(steps), arguments, calls=steps)
+    floor = ("student step", "teacher forward")
+    others = [name for name in rounds if name.endswith(" step") and name != "student step"]
+    ratios = {f"{name} / floor": (name, floor) for name in others}
+    ratios |= {
+        f"keras_ats step / {name}": ("keras_ats step", name)
+        for name in others
+        if name not in ("keras_ats step", "keras_ats ATS step")
     }
-    print_table(report)
-    print(json.dumps(report))
-    if arguments.output:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(json.dumps(report, indent=2) + "\n")
+    ratios |= {
+        f"{name} / student evaluate": (name, "student evaluate")
+        for name in rounds
+        if name.endswith(" evaluate") and name != "student evaluate"
+    }
+    found = harness.report(
+        rounds, ratios, f"milliseconds per batch of {BATCH}", batch_size=BATCH, steps=steps
+    )
+    harness.publish(found, f"step_{keras.backend.backend()}", arguments)
 
 
-def parse_arguments() -> argparse.Namespace:
-    """Reads the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=8, help="batches per contestant and round")
-    parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--output", type=Path, help="where to write the JSON")
-    return parser.parse_args()
-
-
-def build_contestants(batch_size: int, steps: int) -> dict[str, Contestant]:
+def contestants(steps: int) -> dict[str, harness.Contestant]:
     """One callable per contestant; each runs `steps` batches."""
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(batch_size * steps, 32, 32, 3)).astype("float32")
-    y = rng.integers(0, 100, size=len(x))
-    teacher = get("resnet20", num_classes=100, name="teacher")
-    plain, distilled, stock = (
-        get("resnet8", num_classes=100, name=f"student_{i}") for i in range(3)
-    )
-    optimizer = {"class_name": "SGD", "config": {"learning_rate": 0.05, "momentum": 0.9}}
+    x = rng.normal(size=(BATCH * steps, 32, 32, 3)).astype("float32")
+    y = rng.integers(0, CLASSES, size=len(x))
+    teacher = get("resnet20", num_classes=CLASSES, name="teacher")
+    plain, same, asymmetric, stock, written = (student() for _ in range(5))
     crossentropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-
-    plain.compile(keras.optimizers.get(optimizer), loss=crossentropy)
-    ours = keras_ats.Distiller(teacher, distilled)
-    ours.compile(
-        keras.optimizers.get(optimizer), kd_loss=keras_ats.losses.AsymmetricTemperatureKD(4, 2)
+    plain.compile(keras.optimizers.get(OPTIMIZER), loss=crossentropy)
+    ours = distiller(teacher, same, keras_ats.losses.TemperatureKD(TEMPERATURE))
+    ours_asymmetric = distiller(
+        teacher, asymmetric, keras_ats.losses.AsymmetricTemperatureKD(4.0, 2.0)
     )
-    # A copy: Keras's distiller sets `trainable` on the teacher that it is given.
-    stock_teacher = keras.models.clone_model(teacher)
     theirs = keras.distillation.Distiller(
-        stock_teacher,
+        # A copy: Keras's distiller sets `trainable` on the teacher that it is given.
+        keras.models.clone_model(teacher),
         stock,
         # Its default loss has no softmax; this one is the right one.
         distillation_losses=keras.distillation.LogitsDistillation(
-            4.0, loss=keras.losses.KLDivergence()
+            TEMPERATURE, loss=keras.losses.KLDivergence()
         ),
     )
-    theirs.compile(keras.optimizers.get(optimizer), loss=crossentropy)
+    theirs.compile(keras.optimizers.get(OPTIMIZER), loss=crossentropy)
+    by_hand = HandWritten(written, teacher)
+    by_hand.compile(keras.optimizers.get(OPTIMIZER), loss=crossentropy)
 
-    def fit(model: keras.Model) -> Contestant:
-        return lambda: model.fit(x, y, batch_size=batch_size, verbose=0, shuffle=False)
+    def fit(model: keras.Model) -> harness.Contestant:
+        return lambda: model.fit(x, y, batch_size=BATCH, verbose=0, shuffle=False)
 
-    def evaluate(model: keras.Model) -> Contestant:
-        return lambda: model.evaluate(x, y, batch_size=batch_size, verbose=0)
+    def evaluate(model: keras.Model) -> harness.Contestant:
+        return lambda: model.evaluate(x, y, batch_size=BATCH, verbose=0)
 
-    return {
+    runs = {
         "student step": fit(plain),
-        "teacher forward": lambda: teacher.predict(x, batch_size=batch_size, verbose=0),
+        "teacher forward": lambda: teacher.predict(x, batch_size=BATCH, verbose=0),
         "keras_ats step": fit(ours),
+        "keras_ats ATS step": fit(ours_asymmetric),
         "keras.distillation step": fit(theirs),
+        "hand-written Keras step": fit(by_hand),
         "student evaluate": evaluate(plain),
         "keras_ats evaluate": evaluate(ours),
         "keras.distillation evaluate": evaluate(theirs),
     }
+    if keras.backend.backend() == "torch":
+        runs["PyTorch loop step"] = torch_loop(teacher, x, y, keeps_graph=False)
+        runs["PyTorch loop without no_grad step"] = torch_loop(teacher, x, y, keeps_graph=True)
+    return runs
 
 
-def measure(contestants: dict[str, Contestant], steps: int) -> dict[str, float]:
-    """One round: milliseconds per batch of each contestant, one after the other."""
-    milliseconds = {}
-    for name, run in contestants.items():
-        start = time.perf_counter()
-        run()
-        milliseconds[name] = 1000 * (time.perf_counter() - start) / steps
-    return milliseconds
+def student() -> keras.Model:
+    return get("resnet8", num_classes=CLASSES)
 
 
-def summarise(rounds: list[dict[str, float]]) -> dict[str, dict[str, dict[str, float]]]:
-    """Minimum and median of times and of ratios over the rounds."""
-    times = {name: [one[name] for one in rounds] for name in rounds[0]}
-    floor = [one["student step"] + one["teacher forward"] for one in rounds]
-    ratios = {
-        "keras_ats step / floor": (times["keras_ats step"], floor),
-        "keras.distillation step / floor": (times["keras.distillation step"], floor),
-        "keras_ats step / keras.distillation step": (
-            times["keras_ats step"],
-            times["keras.distillation step"],
-        ),
-        "keras_ats evaluate / student evaluate": (
-            times["keras_ats evaluate"],
-            times["student evaluate"],
-        ),
-        "keras.distillation evaluate / student evaluate": (
-            times["keras.distillation evaluate"],
-            times["student evaluate"],
-        ),
-    }
-    return {
-        "milliseconds": {name: spread(values) for name, values in times.items()},
-        "ratios": {name: ratio_of(*pair) for name, pair in ratios.items()},
-    }
+def distiller(teacher: keras.Model, network: keras.Model, loss: object) -> keras.Model:
+    model = keras_ats.Distiller(teacher, network)
+    model.compile(keras.optimizers.get(OPTIMIZER), kd_loss=loss)
+    return model
 
 
-def ratio_of(ours: list[float], others: list[float]) -> dict[str, float]:
-    """The ratio of the best rounds, and of rounds one by one."""
-    by_round = [a / b for a, b in zip(ours, others, strict=True)]
-    return {"of_minima": round(min(ours) / min(others), 3)} | spread(by_round, digits=3)
+class HandWritten(keras.Model):
+    """What one writes after reading a tutorial: the loss overridden, the teacher called in it."""
+
+    def __init__(self, network: keras.Model, teacher: keras.Model) -> None:
+        super().__init__()
+        self.network = network
+        # A copy, because this freezes what it is given.
+        self.teacher = keras.models.clone_model(teacher)
+        self.teacher.trainable = False
+        self.built = True
+
+    def call(self, inputs: object, training: bool | None = None) -> object:
+        """Returns what the student says."""
+        return self.network(inputs, training=training)
+
+    def compute_loss(
+        self,
+        x: object = None,
+        y: object = None,
+        y_pred: object = None,
+        sample_weight: object = None,
+        training: bool = True,
+    ) -> object:
+        """Returns half of the labels' loss and half of the teacher's."""
+        student_loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+        said = ops.stop_gradient(self.teacher(x, training=False))
+        targets = ops.softmax(said / TEMPERATURE, axis=-1)
+        answers = ops.log_softmax(y_pred / TEMPERATURE, axis=-1)
+        terms = targets * (ops.log_softmax(said / TEMPERATURE, axis=-1) - answers)
+        kd_loss = ops.mean(ops.sum(terms, axis=-1)) * TEMPERATURE**2
+        return 0.5 * student_loss + 0.5 * kd_loss
 
 
-def spread(values: list[float], digits: int = 2) -> dict[str, float]:
-    """Minimum and median."""
-    return {
-        "min": round(min(values), digits),
-        "median": round(statistics.median(values), digits),
-    }
+def torch_loop(
+    teacher: keras.Model, x: np.ndarray, y: np.ndarray, *, keeps_graph: bool
+) -> harness.Contestant:
+    """A loop in plain PyTorch, and its optimizer, over the same networks."""
+    import torch
 
+    network = student()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
+    inputs, labels = torch.as_tensor(x), torch.as_tensor(y)
+    divergence = torch.nn.KLDivLoss(reduction="batchmean")
 
-def print_table(report: dict[str, dict[str, dict[str, float]]]) -> None:
-    """Prints times, then ratios."""
-    print(f"\n{report['backend']}, milliseconds per batch of {report['batch_size']}")
-    for name, value in report["milliseconds"].items():
-        print(f"  {name:<48} min {value['min']:8.1f}   median {value['median']:8.1f}")
-    print("ratios: of the minima, then the median over rounds")
-    for name, value in report["ratios"].items():
-        print(f"  {name:<48} {value['of_minima']:12.3f}   median {value['median']:8.3f}")
+    def run() -> None:
+        for start in range(0, len(x), BATCH):
+            batch, label = inputs[start : start + BATCH], labels[start : start + BATCH]
+            with torch.set_grad_enabled(keeps_graph):
+                said = teacher(batch, training=False)
+            logits = network(batch, training=True)
+            kd_loss = divergence(
+                torch.log_softmax(logits / TEMPERATURE, dim=-1),
+                # Whoever forgets `no_grad` detaches the targets at most.
+                torch.softmax(said.detach() / TEMPERATURE, dim=-1),
+            )
+            loss = 0.5 * torch.nn.functional.cross_entropy(logits, label)
+            loss = loss + 0.5 * TEMPERATURE**2 * kd_loss
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    return run
 
 
 if __name__ == "__main__":
