@@ -9,6 +9,7 @@ distiller.student.save("student.keras")
 from keras_ats import adjustments as adjustments
 from keras_ats import callbacks as callbacks
 from keras_ats import data as data
+from keras_ats import diagnostics as diagnostics
 from keras_ats import losses as losses
 from keras_ats import metrics as metrics
 from keras_ats import models as models
@@ -16,6 +17,8 @@ from keras_ats import ops as ops
 from keras_ats import teachers as teachers
 from keras_ats import temperatures as temperatures
 from keras_ats import views as views
+from keras_ats.diagnostics import diagnose as diagnose
+from keras_ats.diagnostics import suggest_temperatures as suggest_temperatures
 from keras_ats.distiller import Distiller as Distiller
 from keras_ats.recipes import distill_chain as distill_chain
 from keras_ats.recipes import self_distill as self_distill
@@ -35,12 +38,15 @@ __all__ = [
     "adjustments",
     "callbacks",
     "data",
+    "diagnose",
+    "diagnostics",
     "distill_chain",
     "losses",
     "metrics",
     "models",
     "ops",
     "self_distill",
+    "suggest_temperatures",
     "teachers",
     "temperatures",
     "views",

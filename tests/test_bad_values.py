@@ -40,6 +40,7 @@ ROOMS = (
     "temperatures",
     "adjustments",
     "callbacks",
+    "diagnostics",
     "metrics",
     "teachers",
     "views",
@@ -68,11 +69,13 @@ def good(argument):
 
 
 TEACHER, STUDENT = models.linear(), models.linear()
+REPORT = keras_ats.diagnose(LOGITS, np.array([0, 2]), verbose=False)
 GOOD = {
     "adjustments": [keras_ats.adjustments.Swap()],
     "backup_dir": "never_written",
     "bias": 1.0,
     "correct_temperature": 4.0,
+    "data": (np.zeros((2, models.FEATURES), "float32"), np.array([0, 2])),
     "directory": "never_written",
     "filepath": "never_written.keras",
     "first": 4.0,
@@ -82,6 +85,7 @@ GOOD = {
     "kd_loss": keras_ats.losses.TemperatureKD(),
     "kd_weight": 0.5,
     "minimum": 1.0,
+    "report": REPORT,
     "role": "model",
     "sample_weight": np.ones(2, "float32"),
     "second": 2.0,
@@ -149,6 +153,7 @@ ALLOWED = {
     "correct_weight": (AT_LEAST_0, "a weight"),
     "first": (ABOVE_0, "a temperature"),
     "focus": (ABOVE_0, "an exponent"),
+    "images": (("None",), "no images"),
     "initial_value_threshold": (
         ("None", "inf", "-inf", *NUMBERS),
         "None for none; infinity is worse than any value",
@@ -216,6 +221,13 @@ ALLOWED = {
     "dtype": (("None",), "Keras's default"),
     "features": (("[]", "{}"), "no layers"),
     "inputs": (("None", "'a'", "print"), "the same inputs, a key, a function"),
+    "diagnose inputs": (("None",), "the same inputs"),
+    "suggest_temperatures inputs": (("None",), "the same inputs"),
+    "diagnose output": (("None", "'a'"), "the only one, whatever its name"),
+    "suggest_temperatures output": (("None", "'a'"), "the only one, whatever its name"),
+    "diagnostics.plot_soft_targets samples": (("None",), "chosen by themselves"),
+    "diagnostics.plot_soft_targets teacher": (("None",), "the first"),
+    "diagnostics.plot_soft_targets temperatures": (("None",), "three of them"),
     "monitor": (("'a'",), "logs have any name"),
     "name": (("None", "'a'"), "a name; None: made of the class's"),
     "losses.LabelCrossentropy name": (("'a'",), "a name"),
@@ -240,8 +252,18 @@ ALLOWED = {
     "values": (("array",), "one row"),
     "ops.weighted_log_softmax weights": (AT_LEAST_0, "one weight for all classes"),
 }
-# Described by their fields, not called by users.
-NOT_CALLED = {"teachers.Teacher", "ops.KDParts"}
+NOT_CALLED = {
+    # By their shorter names.
+    "diagnostics.diagnose",
+    "diagnostics.suggest_temperatures",
+    # Described by their fields.
+    "diagnostics.Report",
+    "diagnostics.Softening",
+    "diagnostics.Suggestion",
+    "diagnostics.TeacherFindings",
+    "ops.KDParts",
+    "teachers.Teacher",
+}
 CALLABLES = {name: one for name, one in public() if name not in NOT_CALLED}
 CALLS = {
     f"{name} {argument}": (function, argument)

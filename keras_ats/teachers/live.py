@@ -48,7 +48,7 @@ class LiveTeacher(Teacher):
                 "Load its trained weights, or call it on a batch, before giving it to Distiller."
             )
         self.model = model
-        self.inputs = _as_inputs(inputs)
+        self.inputs = as_inputs(inputs)
         self.view = self._bare_view = View(model, from_logits, "teacher")
         self.output_names = self.view.output_names
         self.supports_jit = all(layer.supports_jit for layer in all_layers(model))
@@ -110,7 +110,8 @@ def as_teacher(teacher: Any, from_logits: FromLogits, inputs: TeacherInputs) -> 
     )
 
 
-def _as_inputs(inputs: Any) -> TeacherInputs:
+def as_inputs(inputs: Any) -> TeacherInputs:
+    """Returns `inputs`, or raises if they cannot say what a teacher is shown."""
     if inputs is None or callable(inputs) or (isinstance(inputs, str) and inputs):
         return inputs
     raise TypeError(
