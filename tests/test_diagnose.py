@@ -181,7 +181,7 @@ def test_report_side_by_side_printed_kept_and_saved(said, tmp_path):
     assert "large &lt;b&gt;" in page
     assert "large <b>" not in page
     assert not re.search(r"(src|href)=.https?:", page)
-    with pytest.raises(ValueError, match="must end in '.html'"):
+    with pytest.raises(ValueError, match=r"must end in '\.html'"):
         report.save(tmp_path / "report.pdf")
 
 
