@@ -6,9 +6,14 @@ today's. It stands together so that an upgrade that moves a part breaks in one f
 """
 
 import contextlib
+import sys
+import threading
+import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
+from functools import partial
+from types import FrameType
 from typing import Any, NamedTuple
 
 import keras
@@ -59,6 +64,23 @@ class BatchAndLent(NamedTuple):
     lent: Sequence[Any]
 
 
+_NOT_IN_OTHER_THREADS = (
+    "On JAX a model that is being trained can be called in another thread, model(x), but its "
+    "`predict`, `evaluate`, `fit` and methods on batches, which write its variables, cannot. "
+    "Call it, or do this in a callback of the training."
+)
+
+
+def _is_read_for_a_step() -> bool:
+    """Whether a variable is being read by a method of Keras that will write it back."""
+    frame: FrameType | None = sys._getframe(1)
+    for _ in range(6):
+        if frame is not None and frame.f_code.co_name == "_get_jax_state":
+            return True
+        frame = frame and frame.f_back
+    return False
+
+
 # Not attributes of the model: its steps may be traced in several threads.
 _LENT: ContextVar[Sequence[tuple[keras.Variable, Any]]] = ContextVar("keras_ats_lent", default=())
 
@@ -68,16 +90,25 @@ class ModelWithSafeState(keras.Model):
 
     On JAX, `fit` empties all variables of a model and hands their values from step to step, each of
     which destroys what it was given. So variables of another model are lent: they go into the
-    compiled step beside the batch, as arguments, and stay where they are. When a step raises,
-    Keras leaves the model's own ones empty, and with them every model that shares them.
+    compiled step beside the batch, as arguments, and stay where they are. The model's own can be
+    read all the same, in callbacks and in other threads. When a step raises, Keras leaves them
+    empty, and with them every model that shares them.
     """
 
-    _purged_values: Sequence[tuple[keras.Variable, Any]] = ()
+    # What is empty at present, in the order of the state that goes from step to step.
+    _emptied: Mapping[str, Sequence[keras.Variable]] = {}
+    _purged_values: Mapping[int, tuple[keras.Variable, Any]] = {}
+    _thread: int | None = None
     _lent: Sequence[keras.Variable] = ()
 
     @property
     def lent_variables(self) -> Sequence[keras.Variable]:
         """Variables of others that a step reads; those that are the model's too do not count."""
+        return ()
+
+    @property
+    def settings(self) -> Sequence[keras.Variable]:
+        """Variables of the model that callbacks assign, between steps too, and steps only read."""
         return ()
 
     def take_lent(self) -> None:
@@ -112,7 +143,8 @@ class ModelWithSafeState(keras.Model):
             return super()._make_function(step_function, *args, **kwargs)
 
         def with_lent(state: Any, batch: Any) -> Any:
-            return step_function(state, BatchAndLent(batch, [one.value for one in self._lent]))
+            lent = BatchAndLent(batch, [one.value for one in self._lent])
+            return step_function(self._with_settings(state), lent)
 
         return super()._make_function(with_lent)
 
@@ -122,6 +154,7 @@ class ModelWithSafeState(keras.Model):
         lent = [one for one in self.lent_variables if id(one) not in own]
         # Past `__setattr__`, by which Keras would take them for the model's.
         object.__setattr__(self, "_lent", lent)
+        self._take_state_back()
         return super()._get_jax_state(*args, **kwargs)
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
@@ -152,23 +185,98 @@ class ModelWithSafeState(keras.Model):
         finally:
             _LENT.reset(token)
 
-    def _purge_model_variables(self, *args: Any, **kwargs: Any) -> None:
+    def _purge_model_variables(self, **kinds: bool) -> None:
         # Before `compile` there is none to ask for.
         optimizer = getattr(self, "optimizer", None)
-        variables = [
-            *self.trainable_variables,
-            *self.non_trainable_variables,
-            *(optimizer.variables if optimizer else []),
-            *self.metrics_variables,
-        ]
-        object.__setattr__(self, "_purged_values", [(one, one._value) for one in variables])
-        super()._purge_model_variables(*args, **kwargs)
+        variables = {
+            "trainable_variables": self.trainable_variables,
+            "non_trainable_variables": self.non_trainable_variables,
+            "optimizer_variables": optimizer.variables if optimizer else [],
+            "metrics_variables": self.metrics_variables,
+        }
+        emptied = {kind: list(ones) for kind, ones in variables.items() if kinds.get(kind)}
+        ones = [one for of_kind in emptied.values() for one in of_kind]
+        # An earlier state says nothing of what callbacks have assigned since.
+        self._jax_state = None
+        # Past `__setattr__`, by which Keras would wrap them.
+        for name, value in {
+            "_purged_values": {id(one): (one, one._value) for one in ones},
+            "_emptied": emptied,
+            "_thread": threading.get_ident(),
+        }.items():
+            object.__setattr__(self, name, value)
+        for kind, of_kind in emptied.items():
+            for index, one in enumerate(of_kind):
+                # This is what Keras asks for the value of a variable that has none.
+                one._initializer = partial(self._present_value, one, kind, index)
+        super()._purge_model_variables(**kinds)
+
+    def _present_value(
+        self, variable: keras.Variable, kind: str, index: int, *args: Any, **kwargs: Any
+    ) -> Any:
+        """The value of an emptied variable, where it is now."""
+        if threading.get_ident() != self._thread and _is_read_for_a_step():
+            # They write back what they have read, which by then is old.
+            raise RuntimeError(_NOT_IN_OTHER_THREADS)
+        while (value := variable._value) is None:
+            state: Mapping[str, Any] = self._jax_state or {}
+            _, before = self._purged_values.get(id(variable), (variable, None))
+            for present in (state[kind][index] if kind in state else before, before):
+                if present is not None and not present.is_deleted():
+                    # A copy, because the next step destroys it; perhaps this very moment.
+                    with contextlib.suppress(RuntimeError, ValueError):
+                        return keras.ops.copy(present)
+            if variable._initializer is None and variable._value is None:
+                raise RuntimeError(
+                    f"The value of the variable '{variable.path}' was lost in a step that failed. "
+                    "Load the model's weights again."
+                )
+            time.sleep(0.001)
+        return value
+
+    def _take_state_back(self) -> None:
+        """Lets a callback call the model's methods in the midst of `fit`."""
+        if self._emptied:
+            if threading.get_ident() != self._thread:
+                raise RuntimeError(_NOT_IN_OTHER_THREADS)
+            self.jax_state_sync()
+
+    def _with_settings(self, state: Any) -> Any:
+        """The state of a step, with what callbacks have assigned to settings since the last one."""
+        parts = [list(part) for part in state] if self._emptied else state
+        settings = {id(one) for one in self.settings} if self._emptied else ()
+        for part, variables in zip(parts, self._emptied.values(), strict=False):
+            for index, variable in enumerate(variables):
+                if variable._value is None:
+                    continue
+                if id(variable) in settings:
+                    part[index] = variable._value
+                # Other models that share it, and predict, write back what they have read.
+                variable._value = None
+        return tuple(parts)
+
+    def jax_state_sync(self) -> None:
+        """Gives the variables their values back; called by Keras after an epoch."""
+        if self._jax_state and not self._jax_state_synced:
+            assigned = [(one, one._value) for one in self.settings if self._emptied]
+            super().jax_state_sync()
+            for variable, value in assigned:
+                if value is not None:
+                    variable._value = value
+            self._forget_emptied()
+
+    def _forget_emptied(self) -> None:
+        for variables in self._emptied.values():
+            for variable in variables:
+                variable._initializer = None
+        object.__setattr__(self, "_emptied", {})
 
     @contextlib.contextmanager
     def _kept_state(self) -> Iterator[None]:
         if keras.backend.backend() != "jax":
             yield
             return
+        self._take_state_back()
         # What an earlier call left there is older than the variables.
         self._jax_state = None
         try:
@@ -177,12 +285,13 @@ class ModelWithSafeState(keras.Model):
             # The last step that succeeded has left its state here; before the first one the old
             # values are still alive.
             self.jax_state_sync()
-            for variable, value in self._purged_values:
+            for variable, value in self._purged_values.values():
                 if variable._value is None:
                     variable._value = value
             raise
         finally:
-            object.__setattr__(self, "_purged_values", ())
+            self._forget_emptied()
+            object.__setattr__(self, "_purged_values", {})
 
 
 def additional_losses(model: keras.Model) -> Tensor | None:

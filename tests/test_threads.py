@@ -1,5 +1,6 @@
 """Models that are used in several threads at once are used as if there were one."""
 
+import itertools
 import threading
 
 import keras
@@ -101,9 +102,8 @@ def test_two_distillers_on_one_teacher_beside_all_models_that_are_asked(rng):
         np.testing.assert_allclose(models.outputs(teacher, x), predictions, atol=1e-6)
 
     asked = [ask_teacher]
-    if BACKEND != "jax":
-        for model in (*together, *(distiller.student for distiller in together)):
-            asked.append(lambda model=model: check_sums(model(x, training=False)))
+    for model in (*together, *(distiller.student for distiller in together)):
+        asked.append(lambda model=model: check_sums(model(x, training=False)))
     raised, calls = in_threads([lambda: fit(0), lambda: fit(1)], asked)
     assert raised == []
     assert min(calls) >= ROUNDS
@@ -117,34 +117,78 @@ def test_two_distillers_on_one_teacher_beside_all_models_that_are_asked(rng):
 
 
 class Asks(keras.callbacks.Callback):
-    """Calls models after each batch; on JAX its own needs to be given its variables back first."""
+    """Calls models after each batch, and lets their methods predict and evaluate."""
 
-    def __init__(self, x, *, synchronise):
+    def __init__(self, x, y):
         super().__init__()
-        self.x, self.synchronise, self.asked = x, synchronise, 0
+        self.x, self.y, self.predictions = x, y, []
 
     def on_train_batch_end(self, batch, logs=None):
         distiller = self.model
         check_sums(distiller.teacher(self.x, training=False))
-        if self.synchronise or BACKEND != "jax":
-            if BACKEND == "jax":
-                distiller.jax_state_sync()
-            check_sums(distiller.student(self.x, training=False))
-            check_sums(distiller(self.x, training=False))
-        self.asked += 1
+        said = numpy(distiller.student(self.x, training=False))
+        np.testing.assert_allclose(numpy(distiller(self.x)), said, rtol=1e-5)
+        np.testing.assert_allclose(distiller.student.predict(self.x, verbose=0), said, rtol=1e-5)
+        if batch == 1:
+            distiller.predict(self.x, verbose=0)
+            distiller.predict_on_batch(self.x)
+        np.testing.assert_allclose(numpy(distiller.student(self.x)), said, rtol=1e-5)
+        self.predictions.append(said)
 
 
-@pytest.mark.parametrize("synchronise", [True, False] if BACKEND == "jax" else [True])
-def test_models_are_asked_between_batches(synchronise, rng):
+def test_models_are_asked_between_batches(rng):
     x, y = models.features(rng, 32)
     teacher = models.sequential(16, softmax=True)
     expected, asked = make(teacher, 1), make(teacher, 1)
-    callback = Asks(x, synchronise=synchronise)
-    logs = expected.fit(x, y, batch_size=8, shuffle=False, verbose=0).history
-    same = asked.fit(x, y, batch_size=8, shuffle=False, verbose=0, callbacks=[callback]).history
-    assert callback.asked == 4
+    callback = Asks(x, y)
+    fit = {"batch_size": 8, "shuffle": False, "verbose": 0, "epochs": 2}
+    logs = expected.fit(x, y, **fit).history
+    same = asked.fit(x, y, callbacks=[callback], **fit).history
     assert same == logs
     check_same(asked, expected)
+    # What was trained, not what it was trained from.
+    assert len(callback.predictions) == 8
+    for one, other in itertools.pairwise(callback.predictions):
+        assert np.abs(one - other).max() > 1e-5
+    np.testing.assert_array_equal(callback.predictions[-1], numpy(expected.student(x)))
+
+
+@pytest.mark.parametrize("batch", [0, 3])
+def test_settings_that_are_assigned_between_batches_are_heard_at_once(batch, rng):
+    x, y = models.features(rng, 32)
+
+    class Silences(keras.callbacks.Callback):
+        def on_train_batch_end(self, at, logs=None):
+            if at == batch:
+                self.model.kd_weight.assign(0.0)
+
+    distiller = make(models.sequential(16), 1)
+    fit = {"batch_size": 8, "shuffle": False, "verbose": 0, "epochs": 2}
+    logs = distiller.fit(x, y, callbacks=[Silences()], **fit).history
+    assert float(numpy(distiller.kd_weight)) == 0.0
+    # All that is left is what the labels say.
+    assert logs["loss"][1] == pytest.approx(logs["student_loss"][1], rel=1e-6)
+    assert logs["loss"][0] != pytest.approx(logs["student_loss"][0], rel=1e-3)
+
+
+@only_jax
+def test_methods_that_write_variables_are_refused_in_other_threads(rng):
+    x, y = models.features(rng, 32)
+    distiller = make(models.sequential(16), 1)
+    raised = []
+
+    class Starts(keras.callbacks.Callback):
+        def on_train_batch_end(self, at, logs=None):
+            for method in (distiller.predict, distiller.student.predict_on_batch):
+                raised.extend(in_threads([lambda method=method: method(x)], [])[0])
+
+    expected = make(models.sequential(16), 1)
+    distiller.fit(x, y, verbose=0, callbacks=[Starts()])
+    expected.fit(x, y, verbose=0)
+    assert len(raised) == 2
+    for error in raised:
+        assert isinstance(error, RuntimeError)
+        assert "can be called in another thread" in str(error)
 
 
 @only_jax

@@ -451,6 +451,11 @@ class Distiller(ModelWithSafeState):
         """
         return self._pair.teacher.variables
 
+    @property
+    def settings(self) -> Sequence[keras.Variable]:
+        """Weights of losses, temperatures and the like, which callbacks may `assign`."""
+        return [one for one in self._objective_variables if not one.trainable]
+
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Clears all gradients; called by Keras, on torch only."""
         super().zero_grad(set_to_none)
