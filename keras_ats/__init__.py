@@ -17,6 +17,7 @@ from keras_ats import ops as ops
 from keras_ats import teachers as teachers
 from keras_ats import temperatures as temperatures
 from keras_ats import views as views
+from keras_ats.diagnostics import check as check
 from keras_ats.diagnostics import diagnose as diagnose
 from keras_ats.diagnostics import suggest_temperatures as suggest_temperatures
 from keras_ats.distiller import Distiller as Distiller
@@ -37,6 +38,7 @@ __all__ = [
     "__version__",
     "adjustments",
     "callbacks",
+    "check",
     "data",
     "diagnose",
     "diagnostics",

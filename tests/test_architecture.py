@@ -18,7 +18,7 @@ ARROWS = {
     "metrics": {"ops", "temperatures"},
     "views": {"ops"},
     "teachers": {"ops", "views"},
-    "diagnostics": {"ops", "views", "teachers"},
+    "diagnostics": {"ops", "temperatures", "losses", "views", "teachers"},
     "distiller": {"ops", "losses", "views", "teachers"},
     "callbacks": {"distiller"},
     "recipes": {"distiller"},

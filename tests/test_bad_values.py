@@ -93,6 +93,8 @@ GOOD = {
     "train": lambda distiller: None,
     "weights": 1.0,
     "wrong_temperature": 2.0,
+    "x": np.zeros((2, models.FEATURES), "float32"),
+    "y": np.array([0, 2]),
 }
 
 
@@ -221,6 +223,12 @@ ALLOWED = {
     "dtype": (("None",), "Keras's default"),
     "features": (("[]", "{}"), "no layers"),
     "inputs": (("None", "'a'", "print"), "the same inputs, a key, a function"),
+    "check x": (("array",), "two samples, which the finding says cannot be read"),
+    "check y": (("array",), "two labels"),
+    "check kd_loss": (("None",), "the one that fits the heads"),
+    "check kd_weight": (AT_LEAST_0, "a weight"),
+    "check teacher_from_logits": (("None", "{}", *SWITCH), "what is wrong with it is a finding"),
+    "check student_from_logits": (("None", "{}", *SWITCH), "what is wrong with it is a finding"),
     "diagnose inputs": (("None",), "the same inputs"),
     "suggest_temperatures inputs": (("None",), "the same inputs"),
     "diagnose output": (("None", "'a'"), "the only one, whatever its name"),
@@ -254,9 +262,12 @@ ALLOWED = {
 }
 NOT_CALLED = {
     # By their shorter names.
+    "diagnostics.check",
     "diagnostics.diagnose",
     "diagnostics.suggest_temperatures",
     # Described by their fields.
+    "diagnostics.CheckUp",
+    "diagnostics.Finding",
     "diagnostics.Report",
     "diagnostics.Softening",
     "diagnostics.Suggestion",

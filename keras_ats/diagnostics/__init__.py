@@ -2,7 +2,10 @@
 
 from keras_ats.diagnostics.advice import Suggestion as Suggestion
 from keras_ats.diagnostics.advice import suggest_temperatures as suggest_temperatures
+from keras_ats.diagnostics.checkup import check as check
 from keras_ats.diagnostics.diagnosis import diagnose as diagnose
+from keras_ats.diagnostics.finding import CheckUp as CheckUp
+from keras_ats.diagnostics.finding import Finding as Finding
 from keras_ats.diagnostics.findings import TeacherFindings as TeacherFindings
 from keras_ats.diagnostics.report import Report as Report
 from keras_ats.diagnostics.softening import Softening as Softening
@@ -15,10 +18,13 @@ from keras_ats.diagnostics.teacher_figures import (
 )
 
 __all__ = [
+    "CheckUp",
+    "Finding",
     "Report",
     "Softening",
     "Suggestion",
     "TeacherFindings",
+    "check",
     "diagnose",
     "plot_class_similarity",
     "plot_logits",
