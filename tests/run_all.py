@@ -29,6 +29,7 @@ JOBS = [(backend, share) for share in SHARES for backend in ("jax", "tensorflow"
 SECONDS_TO_STOP = 10
 LONGEST_LINE = 2**24
 LINES_OF_A_FAILURE = 30
+SLOWEST = 10
 # pytest's exit codes. 5: no test was chosen, as may happen to one share of a backend.
 TESTS_FAILED = 1
 GOOD_EXIT_CODES = {0, 5}
@@ -44,6 +45,7 @@ class Result:
     failures: tuple[str, ...]
     seconds: float
     exit_codes: tuple[int, ...]
+    durations: tuple[tuple[float, str], ...] = ()
 
     @property
     def failed(self) -> int:
@@ -89,6 +91,7 @@ def main() -> int:
         print("\nInterrupted.", file=sys.stderr)
         return 130
     print_failures(results)
+    print_slowest(results)
     print_table(results)
     return 0 if all(result.succeeded for result in results) else 1
 
@@ -193,16 +196,21 @@ async def stop(process: asyncio.subprocess.Process) -> None:
 def read_report(report: Path, backend: str, exit_code: int, seconds: float) -> Result:
     passed = skipped = 0
     failures = []
+    durations = []
     # A process that crashed, or never started its tests, leaves no report.
     if report.exists():
         for case in ElementTree.parse(report).iter("testcase"):
+            name = f"{case.get('classname')}::{case.get('name')}"
+            durations.append((float(case.get("time", 0)), name))
             if (failure := failure_text(case)) is not None:
-                failures.append(f"{case.get('classname')}::{case.get('name')}\n{failure}")
+                failures.append(f"{name}\n{failure}")
             elif case.find("skipped") is not None:
                 skipped += 1
             else:
                 passed += 1
-    return Result(backend, passed, skipped, tuple(failures), seconds, (exit_code,))
+    return Result(
+        backend, passed, skipped, tuple(failures), seconds, (exit_code,), tuple(durations)
+    )
 
 
 def failure_text(case: ElementTree.Element) -> str | None:
@@ -218,6 +226,16 @@ def print_failures(results: list[Result]) -> None:
     for result in results:
         for failure in result.failures:
             print(f"\nFAILED on {result.backend}: {failure}")
+
+
+def print_slowest(results: list[Result]) -> None:
+    """What to look at first when the run takes too long."""
+    durations = [
+        (seconds, result.backend, name) for result in results for seconds, name in result.durations
+    ]
+    print(f"\nThe {SLOWEST} slowest tests:")
+    for seconds, backend, name in sorted(durations, reverse=True)[:SLOWEST]:
+        print(f"{seconds:>7.1f} s  {backend:<12}{name}")
 
 
 def print_table(results: list[Result]) -> None:
