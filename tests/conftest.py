@@ -27,6 +27,7 @@ if importlib.util.find_spec("torch"):
 import keras
 import numpy as np
 import pytest
+from backends import left_to_others
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
@@ -45,6 +46,12 @@ if keras.backend.backend() == "tensorflow":
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(
         cpu, [tf.config.LogicalDeviceConfiguration(), tf.config.LogicalDeviceConfiguration()]
+    )
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--every-case", action="store_true", help="every case of every table on every backend"
     )
 
 
@@ -76,17 +83,24 @@ def rng() -> np.random.Generator:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keeps the share of the tests that run_all.py wants of this process.
+    """Keeps this backend's cases, and the share of them that run_all.py wants of this process.
 
     One share is the files that start processes of their own; the others gain from being together,
     for what one of their tests has compiled the next one finds.
     """
+    # A case that is asked for by its name is run.
+    if not config.getoption("--every-case") and not any("[" in name for name in config.args):
+        deselect(config, items, left_to_others(items))
     share = os.environ.get("KERAS_ATS_SHARE_OF_TESTS")
     if share is None:
         return
-    in_others = [hasattr(item.module, "run_together") for item in items]
-    wanted = share == "in_others"
-    kept = [item for item, is_there in zip(items, in_others, strict=True) if is_there is wanted]
-    left = [item for item, is_there in zip(items, in_others, strict=True) if is_there is not wanted]
+    starts_others = share == "in_others"
+    left = [item for item in items if hasattr(item.module, "run_together") is not starts_others]
+    deselect(config, items, left)
+
+
+def deselect(config: pytest.Config, items: list[pytest.Item], left: list[pytest.Item]) -> None:
+    """Takes these out of the items, and has pytest count them."""
     config.hook.pytest_deselected(items=left)
-    items[:] = kept
+    taken_out = {id(item) for item in left}
+    items[:] = [item for item in items if id(item) not in taken_out]

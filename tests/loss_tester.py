@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 import pytest
+from backends import cases_in_turn
 from gradients import value_and_gradient
 
 from keras_ats.losses import KDLoss
@@ -19,6 +20,8 @@ CLASSES = 5
 SAMPLES = (4,)
 TOKENS = (2, 3)  # Two samples of three tokens each.
 LABEL_OF_PADDING = -100
+# Values are compared on every backend, loss by loss.
+shared = cases_in_turn("all losses do this by the code of their base class")
 REDUCTIONS = ["none", "sum", "sum_over_batch_size", "mean_with_sample_weight"]
 
 
@@ -134,6 +137,7 @@ class LossTester:
         assert_close(value, expected.mean(), rtol=1e-4)
         assert_close(gradient, slopes / expected.size, rtol=1e-4)
 
+    @shared
     def test_reductions(self, case):
         batch, weights = random_batch(TOKENS), random_weights(TOKENS)
         values, weighted, total, mean, weighted_mean = (
@@ -146,6 +150,7 @@ class LossTester:
         assert_close(mean, weighted.mean())
         assert_close(weighted_mean, weighted.sum() / weights.sum())
 
+    @shared
     @pytest.mark.parametrize("weights_shape", [(2,), (2, 1)])
     def test_a_sample_weight_covers_all_tokens_of_the_sample(self, case, weights_shape):
         batch, weights = random_batch(TOKENS), random_weights(weights_shape)
@@ -153,6 +158,7 @@ class LossTester:
         of_tokens = np.broadcast_to(weights.reshape(2, 1), TOKENS)
         assert_close(of_batch(loss, batch, weights), of_batch(loss, batch, of_tokens))
 
+    @shared
     def test_a_weight_of_zero_removes_a_sample(self, case):
         if not case.independent:
             pytest.skip("its samples are compared with one another")
@@ -169,6 +175,7 @@ class LossTester:
         # The last reduction divides by the sum of the weights, so the sample is gone altogether.
         assert_close(value, of_batch(loss, batch.take([1, 2, 3]), weights[1:]))
 
+    @shared
     @pytest.mark.parametrize("reduction", REDUCTIONS[1:])
     @pytest.mark.parametrize("filler", [np.nan, 1e30])
     def test_padding_changes_nothing(self, case, reduction, filler):
@@ -183,6 +190,7 @@ class LossTester:
         assert_close(long_gradient[mask], gradient.reshape(-1, CLASSES))
         np.testing.assert_array_equal(long_gradient[~mask], 0)
 
+    @shared
     @pytest.mark.parametrize("reduction", REDUCTIONS)
     def test_a_batch_of_nothing_but_padding_is_zero(self, case, reduction):
         batch, mask = padded(random_batch(TOKENS), filler=np.nan)
@@ -192,12 +200,14 @@ class LossTester:
         assert value == 0
         np.testing.assert_array_equal(gradient, 0)
 
+    @shared
     def test_all_forms_of_hard_labels_agree(self, case):
         loss, batch = case.create(), random_batch(TOKENS)
         expected, ids = of_batch(loss, batch), batch.labels
         for labels in (ids[..., None], ids.astype("float32"), np.eye(CLASSES)[ids]):
             assert_close(of_batch(loss, batch._replace(labels=labels)), expected)
 
+    @shared
     def test_the_teacher_gets_no_gradient(self, case):
         loss, (student, teacher, labels) = case.create(), random_batch()
         _, gradient = value_and_gradient(
@@ -219,6 +229,7 @@ class LossTester:
         )
         assert_close(by_keyword, of_batch(loss, batch, weights, mask))
 
+    @shared
     @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
     def test_float32_inside_whatever_the_models_use(self, case, dtype):
         batch, loss = random_batch(), case.create()
@@ -251,6 +262,7 @@ class LossTester:
         assert copy.name == "renamed"
         assert_close(of_batch(copy, batch), of_batch(loss, batch), rtol=0, atol=0)
 
+    @shared
     def test_a_compiled_step_obeys_changed_variables(self, case):
         loss, batch = case.create(), random_batch()
         if not loss.variables:

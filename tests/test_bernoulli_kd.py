@@ -3,11 +3,16 @@
 import keras
 import numpy as np
 import pytest
+from backends import cases_in_turn
 from gradients import value_and_gradient
 from keras import layers
 
 from keras_ats import Distiller, losses
 from keras_ats.adjustments import Standardize
+
+pytestmark = cases_in_turn(
+    "each case is a value against a reference, whose arithmetic the backends share"
+)
 
 SAMPLES, CLASSES, FEATURES = 6, 4, 3
 

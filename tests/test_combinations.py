@@ -7,10 +7,13 @@ import keras
 import models
 import numpy as np
 import pytest
+from backends import cases_in_turn
 
 import keras_ats
 from keras_ats import adjustments, temperatures
 from keras_ats.losses import SoftTargetKD
+
+pytestmark = cases_in_turn("every part has tests of its own on each backend")
 
 RULES = {
     "constant": lambda: temperatures.Constant(3.0),

@@ -8,11 +8,14 @@ import models
 import numpy as np
 import pytest
 import view_cases
+from backends import cases_in_turn
 from test_views_table import HEADS, STRUCTURES, _model
 from view_cases import mlp
 
 import keras_ats
 from keras_ats import losses
+
+pytestmark = cases_in_turn("the endings are read on each backend in test_views_table.py")
 
 ASKS = ("own_call", "subclassed")
 # Not the whole product: each ending as teacher and as student, each structure with each ending.

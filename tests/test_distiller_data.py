@@ -6,9 +6,12 @@ import keras
 import models
 import numpy as np
 import pytest
+from backends import cases_in_turn
 from keras import layers
 
 import keras_ats
+
+pytestmark = cases_in_turn("Keras makes batches of every source before a backend sees them")
 
 BATCH = 4
 

@@ -6,10 +6,13 @@ import keras
 import models
 import numpy as np
 import pytest
+from backends import cases_in_turn
 from keras import layers
 
 import keras_ats
 from keras_ats.losses import AsymmetricTemperatureKD, TemperatureKD
+
+pytestmark = cases_in_turn("what is refused is refused before a backend sees a tensor")
 
 NAN, INFINITY = float("nan"), float("inf")
 

@@ -7,6 +7,7 @@ import keras
 import models
 import numpy as np
 import pytest
+from backends import cases_in_turn
 from keras import layers
 
 import keras_ats
@@ -263,6 +264,7 @@ def _run_of(teacher_writing, student_writing):
     return logs, student.get_weights()
 
 
+@cases_in_turn("each way of writing is read on every backend in test_views_table.py")
 @pytest.mark.parametrize(
     ("teacher", "student"),
     [

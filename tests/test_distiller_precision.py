@@ -6,10 +6,13 @@ import keras
 import models
 import numpy as np
 import pytest
+from backends import cases_in_turn
 from keras import layers
 
 import keras_ats
 from keras_ats.losses import AsymmetricTemperatureKD
+
+pytestmark = cases_in_turn("a policy is the same pair of casts for every loss")
 
 HALF = ("mixed_float16", "mixed_bfloat16")
 

@@ -11,6 +11,7 @@ import keras
 import models
 import numpy as np
 import pytest
+from backends import cases_in_turn, on_one_backend
 
 from keras_ats import Distiller
 from keras_ats.losses import AsymmetricTemperatureKD, TemperatureKD
@@ -60,6 +61,7 @@ STUDENTS = [softmax_ended, without_dropout, with_dropout, models.subclassed, unb
 
 
 @pytest.mark.filterwarnings("ignore:ModelCheckpoint.* saves the whole distiller:UserWarning")
+@cases_in_turn("a student is saved by Keras, whatever it is made of")
 @pytest.mark.parametrize("build", STUDENTS, ids=lambda build: build.__name__)
 def test_two_and_two_epochs_are_four(rng, tmp_path, build):
     if build is with_dropout and BACKEND == "torch":
@@ -199,6 +201,7 @@ assert not any(name.startswith("keras_ats") for name in sys.modules)
 """
 
 
+@on_one_backend("files are Keras's")
 def test_students_file_needs_neither_keras_ats_nor_a_teacher(rng, tmp_path):
     x, y = models.features(rng)
     np.save(tmp_path / "x.npy", x)

@@ -17,9 +17,12 @@ import conftest  # noqa: F401  # Sets up the devices, also in a process without 
 import keras
 import numpy as np
 import pytest
+from backends import cases_in_turn, on_one_backend
 from processes import ROOT, run_together
 
 import keras_ats
+
+pytestmark = cases_in_turn("what a block calls has tests on each backend")
 
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 # TensorFlow mixes up the collectives of two strategies in one process: the second fails if its
@@ -198,9 +201,7 @@ def function(x: int) -> int:
 '''
 
 
-@pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="needs no backend: once will do"
-)
+@on_one_backend("mkdocs needs none")
 @pytest.mark.parametrize(
     ("page", "warnings"), [("# Home", 0), (BROKEN_PAGE, 4)], ids=["sound", "broken"]
 )

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from backends import cases_in_turn
 from golden_cases import FOLDER, assert_matches, each_case
 from gradients import compiled_value_and_gradient as value_and_gradient
 from keras import ops
@@ -9,6 +10,10 @@ from keras import ops
 import keras_ats
 from keras_ats import Lesson, Outputs, losses, temperatures
 from keras_ats.adjustments import Smooth, Standardize, Swap
+
+pytestmark = cases_in_turn(
+    "each case is a value against a reference, whose arithmetic the backends share"
+)
 
 
 def check(loss, case):

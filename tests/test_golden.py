@@ -3,10 +3,15 @@
 import numpy as np
 import pytest
 import reference
+from backends import cases_in_turn
 from golden_cases import assert_matches, each_case
 from gradients import compiled_value_and_gradient as value_and_gradient
 
 from keras_ats import losses, ops
+
+pytestmark = cases_in_turn(
+    "each case is a value against a reference, whose arithmetic the backends share"
+)
 
 
 @each_case("kd_mdistiller", "kd_repdistiller")

@@ -6,12 +6,15 @@ import keras
 import models
 import numpy as np
 import pytest
+from backends import cases_in_turn
 from keras import layers
 
 import keras_ats
 from keras_ats.adjustments import Standardize, Swap
 from keras_ats.distiller import hints
 from keras_ats.losses import AsymmetricTemperatureKD, LogitMSE, TemperatureKD
+
+pytestmark = cases_in_turn("hints are given before the first step")
 
 
 def dense(width, classes=3, activation=None):

@@ -4,10 +4,13 @@ import keras
 import models
 import numpy as np
 import pytest
+from backends import cases_in_turn
 from keras import layers
 
 import keras_ats
 from keras_ats import losses
+
+pytestmark = cases_in_turn("entries are picked by name before a backend sees a tensor")
 
 
 @keras.saving.register_keras_serializable(package="keras_ats_tests")

@@ -6,12 +6,15 @@ import keras
 import numpy as np
 import pytest
 import reference
+from backends import cases_in_turn
 from gradients import value_and_gradient
 
 from keras_ats import adjustments, losses
 from keras_ats.losses.ignored_labels import without_ignored
 from keras_ats.ops.label_range import has_label
 from keras_ats.record import Lesson, Outputs
+
+pytestmark = cases_in_turn("every loss is told by the same mask")
 
 SAMPLES, PIXELS, CLASSES = 2, 4, 5
 OF_LABELS = {

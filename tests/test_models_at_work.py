@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch_networks
+from backends import cases_in_turn, on_one_backend
 
 import keras_ats
 from keras_ats.models import get
@@ -70,6 +71,7 @@ def _restored_settings():
     keras.config.set_image_data_format("channels_last")
 
 
+@cases_in_turn("a network is a list of layers, and each layer is Keras's")
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.usefixtures("kernels_of_numpy")
 def test_logits_are_those_of_torch(name, rng):
@@ -124,6 +126,7 @@ def test_weight_decay_is_that_of_torch(rng):
         assert np.abs(old).max() > 0.01
 
 
+@on_one_backend("a clone is made of the configuration")
 @pytest.mark.usefixtures("kernels_of_numpy")
 def test_a_clone_is_the_same_network(rng):
     options = {"widths": (8, 8, 8, 8), "input_shape": SMALL}
@@ -146,6 +149,7 @@ np.save(folder + "/logits.npy", keras.ops.convert_to_numpy(logits))
 """
 
 
+@on_one_backend("files are Keras's")
 @pytest.mark.usefixtures("kernels_of_numpy")
 def test_a_file_loads_where_keras_ats_is_not_imported(rng, tmp_path):
     # The one with an operation, a split, that is no layer.
@@ -166,10 +170,9 @@ def test_a_file_loads_where_keras_ats_is_not_imported(rng, tmp_path):
     np.testing.assert_allclose(logits, models.outputs(model, x), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
 @pytest.mark.usefixtures("kernels_of_numpy")
-def test_a_step_of_distillation_trains_the_student_alone(policy, rng):
-    keras.config.set_dtype_policy(policy)
+def test_a_step_of_distillation_trains_the_student_alone(rng):
+    keras.config.set_dtype_policy("mixed_float16")
     options = {"widths": (8, 8, 16, 16), "input_shape": SMALL, "weight_decay": 5e-4}
     teacher, student = (get("resnet8", 10, name=role, **options) for role in ("one", "other"))
     distiller = keras_ats.Distiller(teacher, student)

@@ -6,8 +6,11 @@ import re
 import keras
 import numpy as np
 import pytest
+from backends import cases_in_turn
 from keras import layers
 from processes import ROOT
+
+pytestmark = cases_in_turn("each script is another use of the same steps")
 
 SCRIPTS = ROOT / "tests" / "scripts"
 NAMES = ("fraud", "tags", "segmentation", "faces", "two_sources")

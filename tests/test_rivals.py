@@ -4,9 +4,12 @@ import models
 import numpy as np
 import pytest
 import reference
+from backends import cases_in_turn
 from gradients import value_and_gradient
 
 from keras_ats import Distiller, adjustments, losses
+
+pytestmark = cases_in_turn("edges of the arithmetic that the backends share")
 
 CLASSES = 5
 WITH_ONE_LABEL = {

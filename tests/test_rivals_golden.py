@@ -1,11 +1,16 @@
 """The rivals of ATS agree with the code that their authors published."""
 
 import numpy as np
+from backends import cases_in_turn
 from golden_cases import assert_matches, each_case
 from gradients import compiled_value_and_gradient as value_and_gradient
 
 from keras_ats import losses
 from keras_ats.adjustments import Standardize
+
+pytestmark = cases_in_turn(
+    "each case is a value against a reference, whose arithmetic the backends share"
+)
 
 
 @each_case("dkd_mdistiller")

@@ -4,11 +4,14 @@ import keras
 import models
 import numpy as np
 import pytest
+from backends import cases_in_turn
 from keras import layers
 from models import FEATURES
 
 import keras_ats
 from keras_ats import losses
+
+pytestmark = cases_in_turn("names and structures are sorted out before a backend sees a tensor")
 
 UNITS = {"a": 3, "b": 3, "c": 2}
 ENDS = {"a": "softmax", "b": "softmax", "c": "sigmoid"}

@@ -6,11 +6,14 @@ import keras
 import models
 import numpy as np
 import pytest
+from backends import cases_in_turn
 from keras import layers
 from models import FEATURES
 
 import keras_ats
 from keras_ats import losses
+
+pytestmark = cases_in_turn("losses are chosen before a backend sees a tensor")
 
 
 def head(units, activation=None, name=None):

@@ -3,9 +3,14 @@
 import keras
 import numpy as np
 import pytest
+from backends import cases_in_turn
 from gradients import value_and_gradient
 
 from keras_ats import losses
+
+pytestmark = cases_in_turn(
+    "each case is a value against a reference, whose arithmetic the backends share"
+)
 
 SAMPLES, VALUES = 6, 3
 

@@ -4,10 +4,13 @@ import keras
 import models
 import numpy as np
 import pytest
+from backends import cases_in_turn
 from keras import layers
 from view_cases import CLASSES, SOFTMAX, hidden_layer, numpy, series, state_of, vectors
 
 import keras_ats
+
+pytestmark = cases_in_turn("an ending is read the same whatever is computed of it")
 
 
 @pytest.mark.parametrize("wrapper", ["dense", "time_distributed", "activation", "softmax"])

@@ -6,6 +6,7 @@ import keras
 import models
 import numpy as np
 import pytest
+from backends import cases_in_turn
 from keras import layers
 from view_cases import (
     CLASSES,
@@ -25,6 +26,8 @@ from view_cases import (
 import keras_ats
 from keras_ats.views import View
 from keras_ats.views.keras_model import as_keras_model
+
+pytestmark = cases_in_turn("what is refused is refused before a backend sees a tensor")
 
 
 @keras.saving.register_keras_serializable(package="keras_ats_tests")

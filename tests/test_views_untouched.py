@@ -7,6 +7,7 @@ import models
 import numpy as np
 import pytest
 import view_cases
+from backends import cases_in_turn
 from keras import layers
 from keras.src.dtype_policies.dtype_policy import QUANTIZATION_MODES
 from view_cases import CLASSES, FEATURES, READ, numpy, run, state_of
@@ -66,6 +67,7 @@ HEADS = {
 }
 
 
+@cases_in_turn("every head is read in the same way, and each mode by the same kernels")
 @pytest.mark.filterwarnings("ignore:Layer InputLayer does not have a `quantize` method")
 @pytest.mark.parametrize(
     ("head", "mode", "when"),
