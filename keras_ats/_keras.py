@@ -137,6 +137,20 @@ class ModelWithSafeState(keras.Model):
         with self._taken_apart(args) as arguments:
             return super().test_step(*arguments)
 
+    def look_at_batch(self, batch: Any) -> None:
+        """Is shown the batch that Keras reads to build a model for the data of its first `fit`."""
+
+    def _symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        def looked_at() -> Iterator[Any]:
+            for begin, end, batches in iterator:
+                batch = batches[0] if isinstance(batches, list | tuple) else next(batches)
+                self.look_at_batch(batch)
+                yield begin, end, [batch]
+
+        # On TensorFlow it is no batch of the data that comes here, if any.
+        is_read = iterator is not None and data_batch is None
+        super()._symbolic_build(looked_at() if is_read else iterator, data_batch)
+
     def _make_function(self, step_function: Any, *args: Any, **kwargs: Any) -> Any:
         is_prediction = bool(args or kwargs)
         if keras.backend.backend() != "jax" or is_prediction:

@@ -279,6 +279,15 @@ class Distiller(ModelWithSafeState):
                 with self._prepared(self._objective):
                     pass
 
+    def look_at_batch(self, batch: Any) -> None:
+        """Finds what can be no label in the batch of a pipeline that Keras builds the model for."""
+        _, y, sample_weight = given = keras.utils.unpack_x_y_sample_weight(batch)
+        leaves = keras.tree.flatten((y, sample_weight))
+        # Of a batch that lies in several processes this one cannot see all.
+        if y is not None and all(getattr(leaf, "is_fully_addressable", True) for leaf in leaves):
+            training = not is_during(self, "evaluation")
+            self._check_labels(*given, training=training, argument="y of the first batch")
+
     def call(self, inputs: Nested, training: bool | None = None) -> Nested:
         """Returns the student's predictions."""
         if in_symbolic_scope():
