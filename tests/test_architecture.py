@@ -20,7 +20,7 @@ ARROWS = {
     "teachers": {"ops", "views"},
     "diagnostics": {"ops", "temperatures", "losses", "views", "teachers"},
     "distiller": {"ops", "losses", "views", "teachers"},
-    "callbacks": {"distiller"},
+    "callbacks": {"distiller", "metrics"},
     "recipes": {"distiller"},
     "models": set(),
     "data": set(),

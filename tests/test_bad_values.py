@@ -93,6 +93,11 @@ GOOD = {
     "train": lambda distiller: None,
     "weights": 1.0,
     "wrong_temperature": 2.0,
+    "variable": "kd_weight",
+    "values": 4.0,
+    "start": 1.0,
+    "end": 0.5,
+    "length": 3,
     "x": np.zeros((2, models.FEATURES), "float32"),
     "y": np.array([0, 2]),
 }
@@ -123,6 +128,8 @@ def public():
 def outcome(function, argument, value):
     """What comes of a call with one bad value: "taken", "refused", or what is unclear about it."""
     required = {name: good(name) for name, is_required in arguments_of(function) if is_required}
+    if function is keras_ats.ops.pearson_correlation:
+        required |= {"x": LOGITS, "y": LOGITS}
     if function.__name__ == "compile":
         required["kd_loss"] = good("kd_loss")
     try:
@@ -162,6 +169,20 @@ ALLOWED = {
     ),
     "inter_class_weight": (AT_LEAST_0, "a weight"),
     "intra_class_weight": (AT_LEAST_0, "a weight"),
+    "callbacks.DistillationMonitor x": (("array",), "two samples"),
+    "callbacks.DistillationMonitor y": (("array", "[]", "{}"), "two labels, or those of no output"),
+    "callbacks.DistillationMonitor metrics": (("None", "[]"), "the usual ones, or none"),
+    "callbacks.DistillationMonitor sample_weight": (("None", "array"), "none, or two"),
+    "callbacks.Schedule values": ((*NUMBERS, "print"), "a number, or a function"),
+    "callbacks.Schedule variable": (("'a'",), "a name"),
+    **{
+        f"callbacks.TemperatureSchedule {name}": (("1.5", "print"), "a temperature, or a function")
+        for name in ("temperature", "correct_temperature", "wrong_temperature")
+    },
+    "callbacks.KDWeightSchedule kd_weight": ((*AT_LEAST_0, "print"), "a weight, or a function"),
+    "start": (NUMBERS, "any finite number"),
+    "end": (NUMBERS, "any finite number"),
+    "prefix": (("'a'",), "a name"),
     "callbacks.KDWeightWarmup kd_weight": (
         AT_LEAST_0,
         "how much is allowed depends on the distiller, and is looked at in `fit`",

@@ -250,7 +250,7 @@ class TestWeights:
         student = models.linear()
         student.compile("sgd", loss="sparse_categorical_crossentropy", run_eagerly=True)
         warmup = keras_ats.callbacks.KDWeightWarmup(0.5)
-        with pytest.raises(TypeError, match="KDWeightWarmup sets the weight of a distiller"):
+        with pytest.raises(TypeError, match="KDWeightWarmup sets 'kd_weight' of a distiller"):
             student.fit(x, y, verbose=0, callbacks=[warmup])
 
 

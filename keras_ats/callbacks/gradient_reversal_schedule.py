@@ -4,11 +4,11 @@ import math
 
 import keras
 
+from keras_ats.callbacks.schedule import Schedule
 from keras_ats.checks import as_integer
-from keras_ats.types import Config
 
 
-class GradientReversalSchedule(keras.callbacks.Callback):
+class GradientReversalSchedule(Schedule):
     r"""Turns the gradient of a learned temperature round, little by little.
 
     At first the temperature is left alone, so that the student's task is easy; then the
@@ -35,7 +35,6 @@ class GradientReversalSchedule(keras.callbacks.Callback):
     """
 
     def __init__(self, epochs: int = 10, gradient_factor: keras.Variable | None = None) -> None:
-        super().__init__()
         self.epochs = as_integer(epochs, "epochs")
         if gradient_factor is not None and not isinstance(gradient_factor, keras.Variable):
             raise TypeError(
@@ -43,18 +42,18 @@ class GradientReversalSchedule(keras.callbacks.Callback):
                 f"Received: gradient_factor={gradient_factor!r}. Expected: rule.gradient_factor."
             )
         self.gradient_factor = gradient_factor
+        super().__init__(
+            "gradient_factor" if gradient_factor is None else gradient_factor,
+            lambda epoch: self.factor(epoch + 1),
+        )
 
     def factor(self, epoch: int) -> float:
         """Returns the gradient's factor for an epoch counted from 1."""
         progress = min(epoch, self.epochs) / self.epochs
         return -0.5 * (1.0 - math.cos(math.pi * progress))
 
-    def on_epoch_begin(self, epoch: int, logs: Config | None = None) -> None:
-        """Sets the variable; called by Keras, which counts epochs from 0."""
-        for variable in self._gradient_factors():
-            variable.assign(self.factor(epoch + 1))
-
-    def _gradient_factors(self) -> list[keras.Variable]:
+    def targets(self) -> list[keras.Variable]:
+        """Returns the variables that are set."""
         if self.gradient_factor is not None:
             return [self.gradient_factor]
         found = [one for one in self.model.variables if one.name == "gradient_factor"]

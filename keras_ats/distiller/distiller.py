@@ -45,7 +45,7 @@ from keras_ats.distiller.objective import Objective, track
 from keras_ats.distiller.pair import Pair
 from keras_ats.distiller.phase import during, is_during
 from keras_ats.distiller.supervised import auto_loss, check_loss
-from keras_ats.record import Needs, Outputs, pick
+from keras_ats.record import Lesson, Needs, Outputs, pick
 from keras_ats.teachers.live import LiveTeacher, TeacherInputs
 from keras_ats.teachers.teacher import Teacher
 from keras_ats.types import Config, Nested, Tensor
@@ -344,6 +344,20 @@ class Distiller(ModelWithSafeState):
         for metric in self._lesson_metrics:
             metric.update_lesson(lesson)
         return self._compiled(student_loss, lesson, regularization, batch_size, self._ignored)
+
+    def lesson(self, x: Nested, y: Nested = None, sample_weight: Nested = None) -> Lesson:
+        """Returns what student and teacher say of a batch, both at rest, outside any step.
+
+        Args:
+            x: Inputs, as `fit` takes them.
+            y: Their labels, or None.
+            sample_weight: Their weights, or None.
+
+        Returns:
+            The record that losses and metrics read.
+        """
+        student = self._pair.student_outputs(x, training=False)
+        return self._pair.lesson(x, y, student, sample_weight)
 
     def compute_metrics(
         self, x: Nested, y: Nested, y_pred: Any, sample_weight: Nested = None
