@@ -27,6 +27,8 @@ from keras_ats.record import Lesson as Lesson
 from keras_ats.record import Needs as Needs
 from keras_ats.record import Outputs as Outputs
 from keras_ats.record import Shapes as Shapes
+from keras_ats.record import TopKLogits as TopKLogits
+from keras_ats.teachers import cache_teacher as cache_teacher
 from keras_ats.version import __version__ as __version__
 
 __all__ = [
@@ -35,8 +37,10 @@ __all__ = [
     "Needs",
     "Outputs",
     "Shapes",
+    "TopKLogits",
     "__version__",
     "adjustments",
+    "cache_teacher",
     "callbacks",
     "check",
     "data",

@@ -13,7 +13,8 @@ class Outputs(NamedTuple):
     """What one model says of a batch.
 
     Attributes:
-        logits: Tensor of shape `(..., C)`; for a model with several outputs a dict by name.
+        logits: Tensor of shape `(..., C)`; for a model with several outputs a dict by name. A
+            teacher's may be `TopKLogits`.
         features: What inner layers say, by layer name; only those that a loss has asked for.
         mask: Bool tensor of shape `(...,)`, True for valid positions, or None; by name as `logits`.
         predictions: What the model itself returned, where that does not follow from its logits.
@@ -24,6 +25,29 @@ class Outputs(NamedTuple):
     features: dict[str, Tensor] = {}  # noqa: RUF012
     mask: Nested = None
     predictions: Nested = None
+
+
+class TopKLogits(NamedTuple):
+    """What is known of a row of many logits: the largest, and what the others come to.
+
+    Stands in the place of `Outputs.logits` where a cache was made with `top_k`.
+
+    Attributes:
+        values: The largest logits and the labels', falling, float32, shape `(..., k)`.
+        ids: Their classes, int32, shape `(..., k)`.
+        maximum: The largest logit, shape `(...,)`, which the others below are relative to.
+        tail: Log of the sum of exponentials of all others at the inverse temperatures
+            `ops.tail.TAIL_NODES`, float32, shape `(..., 8)`.
+        count: How many others there are, shape `(...,)`.
+        mean: Their mean, shape `(...,)`.
+    """
+
+    values: Tensor
+    ids: Tensor
+    maximum: Tensor
+    tail: Tensor
+    count: Tensor
+    mean: Tensor
 
 
 class Lesson(NamedTuple):
@@ -62,10 +86,12 @@ class Head(NamedTuple):
         output: Its name; None for the only one.
         family: Whether its classes exclude each other, `"softmax"`, or are questions of their own,
             `"sigmoid"`; None where the loss does not care.
+        top_k: Whether the largest of the teacher's logits and the sum of the others will do.
     """
 
     output: str | None = None
     family: Literal["softmax", "sigmoid"] | None = None
+    top_k: bool = False
 
 
 class Needs(NamedTuple):

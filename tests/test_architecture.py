@@ -17,7 +17,7 @@ ARROWS = {
     "losses": {"ops", "temperatures", "adjustments"},
     "metrics": {"ops", "temperatures"},
     "views": {"ops"},
-    "teachers": {"ops", "views"},
+    "teachers": {"ops", "views", "data"},
     "diagnostics": {"ops", "temperatures", "losses", "views", "teachers"},
     "distiller": {"ops", "losses", "views", "teachers"},
     "callbacks": {"distiller", "metrics"},

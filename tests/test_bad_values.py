@@ -73,6 +73,7 @@ REPORT = keras_ats.diagnose(LOGITS, np.array([0, 2]), verbose=False)
 GOOD = {
     "adjustments": [keras_ats.adjustments.Swap()],
     "backup_dir": "never_written",
+    "path": "never_written",
     "bias": 1.0,
     "correct_temperature": 4.0,
     "data": (np.zeros((2, models.FEATURES), "float32"), np.array([0, 2])),
@@ -235,6 +236,15 @@ ALLOWED = {
     "mask": (("None",), "everything counts"),
     "metrics": (("None", "[]", "{}"), "no metrics"),
     "distillation_metrics": (("[]",), "no metrics"),
+    "augment": (("None",), "True where there are samples, and arrays are given"),
+    "teachers.estimate_cache padding": (("None",), "an eighth of the height"),
+    "mixup": (("None",), "none; a number is for samples alone, and arrays are given"),
+    "cutmix": (("None",), "none; likewise"),
+    "ids": (("None",), "places"),
+    "top_k": (("None",), "all"),
+    "classes": (("None",), "all"),
+    "teachers.estimate_cache views": (("None",), "one, where nothing is augmented"),
+    "teachers.estimate_cache dtype": ((), "a name"),
     "probabilities_of": (("None",), "found out"),
     "reduction": (("None",), "no reduction, as in Keras"),
     "teachers.Ensemble weights": (("None", "array"), "all alike; two numbers for two teachers"),
@@ -282,6 +292,11 @@ ALLOWED = {
     "ops.weighted_log_softmax weights": (AT_LEAST_0, "one weight for all classes"),
 }
 NOT_CALLED = {
+    "teachers.CacheEstimate",
+    # They read and write files; test_cache_files.py calls them. `estimate_cache` has their
+    # arguments.
+    "teachers.CachedTeacher",
+    "cache_teacher",
     # By their shorter names.
     "diagnostics.check",
     "diagnostics.diagnose",

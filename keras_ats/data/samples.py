@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from keras_ats.data import arrays, sampling
 from keras_ats.data.arrays import Array
 from keras_ats.data.batches import pipeline
 from keras_ats.data.batches.augmentation import augmentation, checked_padding
+from keras_ats.data.batches.mixing import as_mixing
 from keras_ats.data.batches.transforms import normalisation
 from keras_ats.data.statistics import (
     Channels,
@@ -223,6 +224,9 @@ class Samples:
         first_epoch: int = 0,
         with_ids: bool = False,
         drop_remainder: bool = False,
+        views: int | None = None,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
     ) -> Any:
         """Makes a `tf.data.Dataset` of normalised batches, for `fit` on any backend.
 
@@ -247,32 +251,77 @@ class Samples:
                 sample. Not for `fit`, which takes a third element for sample weights.
             drop_remainder: Whether to leave out a last, smaller batch. All batches then have one
                 static shape, which sharding over several processes needs.
+            views: How many different pictures there are of a sample: epoch e shows picture e
+                modulo `views`, in an order of its own. None (default) makes new ones for ever.
+            mixup: Concentration of the Beta distribution that the share of a sample is drawn from,
+                the rest being another sample's (Zhang et al., 2018); 0 (default) for none.
+            cutmix: The same for a box that is another sample's (Yun et al., 2019). With both, each
+                sample gets one of the two. Partner and share depend on seed, view and id alone.
 
         Returns:
             Dataset of `(features, labels)`: float32 `(batch, ...)`, int32 `(batch,)`; with
-            `with_ids` also int64 `(batch,)`.
+            `with_ids` also int64 `(batch,)`. Mixed labels are rows, float32 `(batch, classes)`.
 
         Raises:
             ImportError: If TensorFlow is not installed.
             TypeError: If a number is not an integer, or a switch no boolean.
             ValueError: If an argument does not fit the samples.
         """
+        parts = 3 if as_boolean(with_ids, "with_ids") else 2
+
+        def finish(*known: Tensor) -> tuple[Tensor, ...]:
+            return known[:parts]
+
+        return self._batches(
+            finish,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            augment=augment,
+            padding=padding,
+            seed=seed,
+            first_epoch=first_epoch,
+            drop_remainder=drop_remainder,
+            views=views,
+            mixup=mixup,
+            cutmix=cutmix,
+        )
+
+    def _batches(
+        self,
+        finish: pipeline.Finish,
+        *,
+        batch_size: int,
+        shuffle: bool = False,
+        augment: bool = False,
+        padding: int | None = None,
+        seed: int = 0,
+        first_epoch: int = 0,
+        drop_remainder: bool = False,
+        views: int | None = None,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
+        chosen: Iterable[tuple[Array, Array]] | None = None,
+    ) -> Any:
+        """As `batches`, with elements that `finish` makes; for other batches see `Options`."""
         self.steps(batch_size, drop_remainder)
         seed = _as_int64(seed, "seed")
+        shape = self.features.shape
         options = pipeline.Options(
             batch_size=min(as_integer(batch_size, "batch_size"), len(self)),
             shuffle=as_boolean(shuffle, "shuffle"),
             seed=seed,
             first_epoch=_as_int64(first_epoch, "first_epoch"),
-            with_ids=as_boolean(with_ids, "with_ids"),
             drop_remainder=as_boolean(drop_remainder, "drop_remainder"),
+            views=None if views is None else as_integer(views, "views"),
+            classes=len(self.class_names),
+            mixing=as_mixing(mixup, cutmix, shape),
+            chosen=chosen,
         )
-        shape = self.features.shape
         padding = checked_padding(padding, self.kind, shape)
         transforms = [normalisation(self.mean, self.std, scale_of(self.features))]
         if as_boolean(augment, "augment"):
             transforms.insert(0, augmentation(self.kind, shape, padding, seed))
-        return pipeline.dataset(self._tensors, transforms, options)
+        return pipeline.dataset(self._tensors, transforms, options, finish)
 
     @functools.cached_property
     def _tensors(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -30,8 +30,10 @@ from keras_ats.distiller.augmentation import (
     seeds_of,
 )
 from keras_ats.distiller.hints import (
+    check_augmentation,
     hint_if_nothing_is_learned,
     hint_if_plain_checkpoint,
+    hint_if_student_augments,
     hint_if_student_has_own_steps,
     hint_if_teacher_is_small,
 )
@@ -133,6 +135,8 @@ class Distiller(ModelWithSafeState):
         pair = Pair(teacher, student, teacher_from_logits, student_from_logits, teacher_inputs)
         if isinstance(pair.teacher, LiveTeacher):
             hint_if_teacher_is_small(pair.teacher.model, student)
+        check_augmentation(pair.teacher, augmentation)
+        hint_if_student_augments(pair.teacher, student)
         # The student's own precision, so that Keras scales the loss for float16. Inputs are left
         # to the models: casting them here would take digits from a float32 teacher.
         kwargs.setdefault("dtype", student.dtype_policy)

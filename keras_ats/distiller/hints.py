@@ -5,7 +5,9 @@ from typing import Any
 
 import keras
 
+from keras_ats._keras import all_layers
 from keras_ats.distiller.objective import Objective
+from keras_ats.teachers.cache.cached_teacher import CachedTeacher
 
 # Steps of a model's own, which the distiller's stand in for.
 _STEPS = ("train_step", "test_step", "compute_loss", "compute_metrics")
@@ -51,6 +53,30 @@ def hint_if_teacher_is_small(teacher: keras.Model, student: keras.Model) -> None
         )
 
 
+def hint_if_student_augments(teacher: Any, student: keras.Model) -> None:
+    """Warns if a student sees what a cached teacher was not shown."""
+    if not isinstance(teacher, CachedTeacher):
+        return
+    random = [layer.name for layer in all_layers(student) if _is_augmentation(layer)]
+    if random:
+        _warn(
+            f"The student '{student.name}' augments what it is given, in {random}, after the "
+            "teacher was shown it clean: the cached logits are of another picture. Take these "
+            "layers out and augment before the cache, with keras_ats.data.Samples or in the data "
+            "set, or accept that the teacher's view is the clean one."
+        )
+
+
+def check_augmentation(teacher: Any, augmentation: Any) -> None:
+    """Raises if a batch would be changed after a cached teacher was shown it."""
+    if augmentation is not None and isinstance(teacher, CachedTeacher):
+        raise ValueError(
+            "`augmentation` would change the inputs after the cached teacher was shown them. "
+            f"Received: augmentation={augmentation!r} with a cache. Augment before the cache: "
+            "cache_teacher(teacher, samples, views=8), or in the data set that is cached."
+        )
+
+
 def hint_if_plain_checkpoint(callbacks: Any) -> None:
     """Warns, once in a process, of a `ModelCheckpoint` that will save a whole distiller.
 
@@ -74,6 +100,13 @@ def hint_if_plain_checkpoint(callbacks: Any) -> None:
             "a stopped run, keras_ats.callbacks.Backup."
         )
         return
+
+
+def _is_augmentation(layer: Any) -> bool:
+    name = type(layer).__name__
+    return type(layer).__module__.startswith("keras") and (
+        name.startswith("Random") or name in ("AugMix", "MixUp", "CutMix", "RandAugment")
+    )
 
 
 def _size(model: keras.Model) -> int:

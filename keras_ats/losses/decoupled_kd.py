@@ -76,6 +76,10 @@ class DecoupledKD(KDLoss):
         )
         self.adjustment = as_adjustment(adjustment)
 
+    def bucket_temperatures(self) -> tuple[Tensor, Tensor] | None:
+        """Returns the temperature, for teacher and student."""
+        return None if self.adjustment is not None else (self.temperature, self.temperature)
+
     def call(self, lesson: Lesson) -> Tensor:
         """Returns the loss of each position, shape `(...,)`."""
         temperature, labels = self.temperature.value, lesson.labels

@@ -1,6 +1,6 @@
 """The base class of losses on logits: all that is not arithmetic, once."""
 
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 import keras
 from keras import ops
@@ -8,6 +8,7 @@ from keras import ops
 from keras_ats._keras import get_keras_mask
 from keras_ats.adjustments.adjustment import Adjustment, adjusted_log_softmax
 from keras_ats.checks import as_boolean, as_string, as_whole_number, snake_case
+from keras_ats.losses.buckets import as_buckets
 from keras_ats.losses.distillation_loss import DistillationLoss
 from keras_ats.losses.ignored_labels import joined_masks
 from keras_ats.losses.logit_arguments import (
@@ -18,7 +19,8 @@ from keras_ats.losses.logit_arguments import (
 )
 from keras_ats.losses.reduction import Reduction, as_reduction
 from keras_ats.ops.label_range import has_label, invalid_labels, nan_where_invalid
-from keras_ats.record import Head, Lesson, Needs, Outputs
+from keras_ats.ops.labels import are_class_ids
+from keras_ats.record import Head, Lesson, Needs, Outputs, TopKLogits
 from keras_ats.types import Tensor
 
 
@@ -106,7 +108,7 @@ class KDLoss(DistillationLoss, keras.losses.Loss):
         reads_given_labels = self.reads_labels and not self.pseudo_labels
         return Needs(
             labels=reads_given_labels or self.ignore_label is not None,
-            heads=(Head(family=self.family),),
+            heads=(Head(family=self.family, top_k=self.bucket_temperatures() is not None),),
         )
 
     def __call__(
@@ -139,6 +141,8 @@ class KDLoss(DistillationLoss, keras.losses.Loss):
         if mask is None:
             mask = get_keras_mask(student_logits)
         student_logits = ops.cast(ops.convert_to_tensor(student_logits), "float32")
+        if isinstance(teacher_logits, TopKLogits):
+            return self._of_top_k(student_logits, teacher_logits, labels, sample_weight, mask)
         teacher_logits = ops.cast(ops.convert_to_tensor(teacher_logits), "float32")
         check_logits(student_logits, teacher_logits)
         # There is nothing to exchange or to standardise among the classes of a single logit.
@@ -196,6 +200,17 @@ class KDLoss(DistillationLoss, keras.losses.Loss):
         )
         return {self.name: value}
 
+    def bucket_temperatures(self) -> tuple[Tensor, Tensor] | None:
+        """Returns the temperatures at which the loss takes classes that are not the label.
+
+        A loss that takes them all at one, and reads nothing of them but a softmax, can do with the
+        teacher's largest logits and the sum of the others: a cache with `top_k`.
+
+        Returns:
+            Scalars of the teacher and of the student; None (default) where all logits are needed.
+        """
+        return None
+
     def call(self, lesson: Lesson) -> Tensor:
         """Returns the loss of each position.
 
@@ -244,6 +259,46 @@ class KDLoss(DistillationLoss, keras.losses.Loss):
         adjusted_by_label = self.adjustment is not None and self.adjustment.needs_labels
         return self.needs_labels or adjusted_by_label
 
+    def _of_top_k(
+        self,
+        student_logits: Tensor,
+        teacher: TopKLogits,
+        labels: Tensor | None,
+        sample_weight: Tensor | None,
+        mask: Tensor | None,
+    ) -> Tensor:
+        """The loss over the classes that are kept, and all others as one more."""
+        temperatures = self.bucket_temperatures()
+        if temperatures is None:
+            raise ValueError(
+                f"{type(self).__name__} reads all logits of the teacher. Received: the largest and "
+                "the sum of the others. Use TemperatureKD, AsymmetricTemperatureKD or DecoupledKD "
+                "without adjustment, or a cache made without top_k."
+            )
+        if labels is None and self.needs.labels:
+            raise ValueError(self._labels_are_missing())
+        if mask is not None:
+            mask = mask_of_positions(mask, student_logits)
+        if self.ignore_label is not None and labels is not None:
+            mask = joined_masks(mask, self._labelled(labels, student_logits, self.ignore_label))
+        if self.pseudo_labels:
+            labels = teacher.ids[..., 0]  # They fall.
+        if mask is not None:
+            student_logits = ops.where(ops.expand_dims(mask, -1), student_logits, 0.0)
+            if labels is not None and are_class_ids(labels, student_logits):
+                labels = ops.where(mask, _positions(labels, mask), teacher.ids[..., 0])
+        buckets = as_buckets(student_logits, teacher, labels, temperatures)
+        # Not by copy.copy, by which Keras reads the values of variables.
+        plain: Any = object.__new__(type(self))
+        vars(plain).update(vars(self), ignore_label=None, pseudo_labels=False)
+        return plain(
+            buckets.student,
+            buckets.teacher,
+            labels=buckets.labels,
+            sample_weight=sample_weight,
+            mask=mask,
+        )
+
     def _labelled(self, labels: Tensor, logits: Tensor, ignored: int) -> Tensor:
         labelled = has_label(labels, logits, ignored)
         if labelled is None:
@@ -267,3 +322,9 @@ class KDLoss(DistillationLoss, keras.losses.Loss):
             f"{name} needs labels. Received: labels=None. Pass the class ids or one-hot labels of "
             f"the batch, let the teacher give them (pseudo_labels=True), or {remedy}."
         )
+
+
+def _positions(labels: Tensor, mask: Tensor) -> Tensor:
+    """Class ids in the shape of a mask."""
+    labels = ops.cast(ops.convert_to_tensor(labels), "int32")
+    return ops.squeeze(labels, axis=-1) if len(labels.shape) > len(mask.shape) else labels

@@ -18,7 +18,8 @@ from keras_ats.ops.divergences import (
 )
 from keras_ats.ops.softmax import temperature_log_softmax
 from keras_ats.record import Lesson
-from keras_ats.temperatures.constant import as_temperature
+from keras_ats.temperatures.asymmetric import Asymmetric
+from keras_ats.temperatures.constant import Constant, as_temperature
 from keras_ats.temperatures.temperature import Temperature, temperatures_of
 from keras_ats.types import Tensor
 
@@ -118,6 +119,20 @@ class SoftTargetKD(KDLoss):
         if self.scale_by_squared_temperature:
             values *= _per_position(student_temperature) ** 2
         return values
+
+    def bucket_temperatures(self) -> tuple[Tensor, Tensor] | None:
+        """Returns the temperatures of wrong classes, where each has the same one."""
+        rule = self.temperature_rule
+        if self.adjustment is not None:
+            return None
+        # Not of a subclass, which may say something else.
+        if type(rule) is Constant:
+            teacher = rule.value
+        elif type(rule) is Asymmetric:
+            teacher = rule.wrong_temperature
+        else:
+            return None
+        return teacher, teacher if self.student_temperature is None else self.student_temperature
 
     def distance(self, targets: Tensor, log_probabilities: Tensor) -> Tensor:
         """Returns how far the student is from its targets, shape `(...,)`.

@@ -66,6 +66,10 @@ class TransformedTeacherKD(SoftTargetKD):
         self.temperature: keras.Variable = rule.value
         self.weighted = checks.as_boolean(weighted, "weighted")
 
+    def bucket_temperatures(self) -> tuple[Tensor, Tensor] | None:
+        """Returns the temperatures of wrong classes; the weight reads all of them."""
+        return None if self.weighted else super().bucket_temperatures()
+
     def call(self, lesson: Lesson) -> Tensor:
         """Returns the loss of each position, shape `(...,)`."""
         values = super().call(lesson)

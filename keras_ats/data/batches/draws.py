@@ -9,7 +9,7 @@ from keras_ats.data.tensorflow_modules import import_tensorflow
 from keras_ats.types import Tensor
 
 # What a random number is for.
-ORDER, DOWN, RIGHT, FLIP = range(4)
+ORDER, DOWN, RIGHT, FLIP, PARTNER, SHARE, MIXER, BOX_DOWN, BOX_RIGHT = range(9)
 
 
 def random_bits(seed: int, epoch: Tensor, ids: Tensor, purpose: int) -> Tensor:
@@ -17,7 +17,7 @@ def random_bits(seed: int, epoch: Tensor, ids: Tensor, purpose: int) -> Tensor:
 
     Args:
         seed: At least 0.
-        epoch: Scalar int64.
+        epoch: int64, a scalar or one for each sample.
         ids: Shape `(n,)`, int64.
         purpose: One of the constants above, so that crop and flip are drawn independently.
 

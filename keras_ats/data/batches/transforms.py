@@ -12,7 +12,7 @@ from keras_ats.data.tensorflow_modules import import_tensorflow
 from keras_ats.types import Tensor
 
 Transform: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""From features `(batch, ...)`, their epoch, a scalar, and ids `(batch,)` to new features."""
+"""From features `(batch, ...)`, their epoch, one or `(batch,)`, and ids to new features."""
 
 
 def crop_and_flip(padding: int, seed: int) -> Transform:

@@ -1,0 +1,92 @@
+"""A teacher's largest logits and the sum of the others, as logits of so many classes and one more.
+
+Softmax, and what the losses make of it, see the others as one class: its probability is the sum of
+theirs. At one temperature that sum is exact; so a loss says at which it takes the others.
+"""
+
+from typing import NamedTuple
+
+from keras import ops
+
+from keras_ats.ops.absent_classes import LOG_OF_ZERO, finite_logits
+from keras_ats.ops.labels import are_class_ids
+from keras_ats.ops.tail import tail_log_sum_exp
+from keras_ats.record import TopKLogits
+from keras_ats.types import Tensor
+
+# What a soft label may leave to the classes that were not kept.
+_ROUNDING = 1e-5
+
+
+class Buckets(NamedTuple):
+    """Logits and labels of the kept classes, and of all others as the last one.
+
+    Attributes:
+        student: float32, `(..., k + 1)`.
+        teacher: float32, `(..., k + 1)`.
+        labels: Ids or rows of these classes; out of range where the label is none of the kept.
+    """
+
+    student: Tensor
+    teacher: Tensor
+    labels: Tensor | None
+
+
+def as_buckets(
+    student: Tensor,
+    teacher: TopKLogits,
+    labels: Tensor | None,
+    temperatures: tuple[Tensor, Tensor],
+) -> Buckets:
+    """Returns logits over the kept classes and one more.
+
+    Args:
+        student: float32, `(..., C)`.
+        teacher: What is kept of the teacher's.
+        labels: In any form of `ops.label_distribution`, or None.
+        temperatures: Of the teacher's and of the student's other classes.
+    """
+    ids = ops.cast(teacher.ids, "int32")
+    at_teacher, at_student = (ops.cast(ops.convert_to_tensor(t), "float32") for t in temperatures)
+    tail = tail_log_sum_exp(teacher.tail, teacher.count, teacher.mean, at_teacher)
+    tail = at_teacher * tail + ops.cast(teacher.maximum, "float32")
+    # None of the others may be there at all.
+    tail = ops.where(ops.cast(teacher.count, "float32") > 0, tail, LOG_OF_ZERO)
+    values = finite_logits(teacher.values)
+    student = finite_logits(student)
+    others = at_student * ops.logsumexp(_without(student, ids) / at_student, axis=-1)
+    return Buckets(
+        _joined(ops.take_along_axis(student, ids, axis=-1), others),
+        _joined(values, tail),
+        None if labels is None else _labels(ops.convert_to_tensor(labels), student, ids),
+    )
+
+
+def _joined(kept: Tensor, others: Tensor) -> Tensor:
+    return ops.concatenate([kept, ops.expand_dims(others, -1)], axis=-1)
+
+
+def _without(logits: Tensor, ids: Tensor) -> Tensor:
+    """Logits with the kept classes taken out."""
+    classes = logits.shape[-1]
+    flat, places = ops.reshape(logits, (-1, classes)), ops.reshape(ids, (-1, ids.shape[-1]))
+    rows = ops.expand_dims(ops.arange(ops.shape(flat)[0], dtype="int32"), -1)
+    index = ops.stack([ops.broadcast_to(rows, ops.shape(places)), places], axis=-1)
+    index = ops.reshape(index, (-1, 2))
+    filler = ops.full((ops.shape(index)[0],), LOG_OF_ZERO, dtype="float32")
+    return ops.reshape(ops.scatter_update(flat, index, filler), ops.shape(logits))
+
+
+def _labels(labels: Tensor, logits: Tensor, ids: Tensor) -> Tensor:
+    if are_class_ids(labels, logits):
+        if len(labels.shape) == len(logits.shape):
+            labels = ops.squeeze(labels, axis=-1)
+        here = ids == ops.expand_dims(ops.cast(labels, "int32"), -1)
+        # One past the last class is no label.
+        return ops.where(ops.any(here, axis=-1), ops.argmax(here, axis=-1), ids.shape[-1] + 1)
+    rows = ops.cast(labels, "float32")
+    kept = ops.take_along_axis(rows, ids, axis=-1)
+    left = ops.sum(rows, axis=-1) - ops.sum(kept, axis=-1)
+    # A row that is none, where a label is not known to the cache.
+    left = ops.where(left <= _ROUNDING, 0.0, float("nan"))
+    return _joined(kept, left)

@@ -1,0 +1,1 @@
+"""A cache: what a teacher said of samples, in files."""
