@@ -106,9 +106,17 @@ def _inductor_fault():
     return None
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(BACKEND != "torch", reason="torch.compile is torch's")
-def test_torch_compile():
+@pytest.mark.parametrize(
+    "compiler", ["eager", pytest.param("inductor", marks=pytest.mark.slow)]
+)
+def test_torch_compile(compiler, monkeypatch, request):
+    """What is ours is whether the step can be traced; inductor then makes C++ of it, for minutes."""
+    if compiler == "inductor" and not request.config.getoption("--every-case"):
+        pytest.skip("with --every-case")
+    import torch
+
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=compiler))
     brief = {"epochs": 1, "validation_data": None}
     expected = _fit(_distiller(), **brief)
     with warnings.catch_warnings():
