@@ -10,6 +10,7 @@ from keras_ats import adjustments as adjustments
 from keras_ats import callbacks as callbacks
 from keras_ats import data as data
 from keras_ats import diagnostics as diagnostics
+from keras_ats import features as features
 from keras_ats import losses as losses
 from keras_ats import metrics as metrics
 from keras_ats import models as models
@@ -47,6 +48,7 @@ __all__ = [
     "diagnose",
     "diagnostics",
     "distill_chain",
+    "features",
     "losses",
     "metrics",
     "models",

@@ -17,14 +17,16 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 import keras
-from keras.src.backend import get_keras_mask
+from keras.src.backend import compute_output_spec, get_keras_mask
 from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 from keras.src.losses.loss import reduce_weighted_values, unscale_loss_for_distribution
+from keras.src.models.functional import operation_fn
 
 from keras_ats.types import Tensor
 
 __all__ = [
     "BatchAndLent",
+    "ExchangingModel",
     "ModelWithSafeState",
     "activity_loss",
     "additional_losses",
@@ -32,9 +34,11 @@ __all__ = [
     "call_apart",
     "call_arguments",
     "check_compile",
+    "compute_output_spec",
     "get_keras_mask",
     "in_symbolic_scope",
     "mark_as_called",
+    "nodes_of",
     "producer",
     "reduce_weighted_values",
     "refilled_arguments",
@@ -323,6 +327,45 @@ def all_layers(model: keras.Model) -> list[keras.layers.Layer]:
 def mark_as_called(model: keras.Model) -> None:
     """Lets a model be exported whose layers have been run, by a model that shares them."""
     model._called = True
+
+
+def nodes_of(model: keras.Model) -> list[Any]:
+    """The calls within the graph of a Functional or Sequential model."""
+    by_depth = (getattr(model, "_functional", None) or model)._nodes_by_depth
+    return [node for nodes in by_depth.values() for node in nodes if not node.is_input]
+
+
+class ExchangingModel(keras.Model):
+    """A functional model that runs others in the place of nested ones, and reads layers there.
+
+    Those give `{"logits": ..., "features": {...}}`, of which the graph goes on with the first.
+    """
+
+    def exchange(self, operation: Any, reading: keras.Model) -> None:
+        """Lets `reading` be run where the graph has `operation`."""
+        # Past `__setattr__`, by which Keras would take it for a layer of the model's.
+        readings = {**getattr(self, "_readings", {}), id(operation): reading}
+        object.__setattr__(self, "_readings", readings)
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """Returns the graph's outputs, with what was read in nested models beside its own."""
+        inputs = self._standardize_inputs(inputs)
+        read: dict[str, Any] = {}
+
+        def called(operation: Any) -> Any:
+            reading = self._readings.get(id(operation))
+            if reading is None:
+                return operation_fn(operation, training=training)
+
+            def run(*args: Any, **kwargs: Any) -> Any:
+                said = reading(*args, training=training, **kwargs)
+                read.update(said["features"])
+                return said["logits"]
+
+            return run
+
+        outputs = self._run_through_graph(inputs, operation_fn=called)
+        return {**outputs, "features": {**outputs["features"], **read}}
 
 
 def producer(tensor: keras.KerasTensor) -> Any:

@@ -18,6 +18,7 @@ class Outputs(NamedTuple):
         features: What inner layers say, by layer name; only those that a loss has asked for.
         mask: Bool tensor of shape `(...,)`, True for valid positions, or None; by name as `logits`.
         predictions: What the model itself returned, where that does not follow from its logits.
+        feature_masks: Bool tensors of shape `(B, ...)` of those features that carry a Keras mask.
     """
 
     logits: Nested
@@ -25,6 +26,7 @@ class Outputs(NamedTuple):
     features: dict[str, Tensor] = {}  # noqa: RUF012
     mask: Nested = None
     predictions: Nested = None
+    feature_masks: dict[str, Tensor] = {}  # noqa: RUF012
 
 
 class TopKLogits(NamedTuple):
@@ -60,6 +62,10 @@ class Lesson(NamedTuple):
         sample_weight: One weight for each sample or position, or None; likewise.
         inputs: The batch of inputs that both were shown their parts of, augmented where a distiller
             has an `augmentation`; None where nobody has said.
+        ids: What tells the samples of the data apart, integers of shape `(B,)`, where a loss has
+            asked for them; else None.
+        training: Whether this is a training step; else nothing may be learned from it, statistics
+            included.
     """
 
     student: Outputs
@@ -67,15 +73,16 @@ class Lesson(NamedTuple):
     labels: Nested = None
     sample_weight: Nested = None
     inputs: Nested = None
+    ids: Tensor | None = None
+    training: bool = True
 
     def of_output(self, name: str) -> "Lesson":
         """Returns the lesson of one output, with all features."""
-        return Lesson(
-            _outputs_of(self.student, name),
-            _outputs_of(self.teacher, name),
-            pick(self.labels, name),
-            pick(self.sample_weight, name),
-            self.inputs,
+        return self._replace(
+            student=_outputs_of(self.student, name),
+            teacher=_outputs_of(self.teacher, name),
+            labels=pick(self.labels, name),
+            sample_weight=pick(self.sample_weight, name),
         )
 
 
@@ -102,20 +109,29 @@ class Needs(NamedTuple):
         student_features: Names of the student's layers that it reads.
         teacher_features: Names of the teacher's.
         heads: Outputs whose logits it reads.
+        ids: Key of the inputs, a dict then, under which the ids of the samples come; None for a
+            loss that needs none. Neither model is shown them.
     """
 
     labels: bool = False
     student_features: tuple[str, ...] = ()
     teacher_features: tuple[str, ...] = ()
     heads: tuple[Head, ...] = ()
+    ids: str | None = None
 
     def __or__(self, other: "Needs") -> "Needs":
         """Returns the needs of both, no layer twice."""
+        if None not in (self.ids, other.ids) and self.ids != other.ids:
+            raise ValueError(
+                "Losses ask for the samples' ids under different keys of the inputs. Received: "
+                f"{self.ids!r} and {other.ids!r}. Expected: one key."
+            )
         return Needs(
             self.labels or other.labels,
             tuple(dict.fromkeys(self.student_features + other.student_features)),
             tuple(dict.fromkeys(self.teacher_features + other.teacher_features)),
             tuple(dict.fromkeys(self.heads + other.heads)),
+            self.ids if self.ids is not None else other.ids,
         )
 
 
@@ -125,10 +141,16 @@ class Shapes(NamedTuple):
     Attributes:
         logits: Shape `(..., C)`; by output name where there are several; None if unknown.
         features: Shape by layer name.
+        model: The model itself, for losses that use a layer of it; None where there is none, as
+            with a cache.
+        classifier: The `Dense` layer that its logits come out of; None where another layer makes
+            them.
     """
 
     logits: Any = None
     features: dict[str, Shape] = {}  # noqa: RUF012
+    model: Any = None
+    classifier: Any = None
 
 
 def pick(values: Nested, name: str) -> Any:

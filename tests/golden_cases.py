@@ -46,7 +46,7 @@ def _case(file: str, values: np.lib.npyio.NpzFile, index: int) -> GoldenCase:
     arrays = {
         name.removeprefix(prefix): values[name] for name in values.files if name.startswith(prefix)
     }
-    kind = str(arrays.pop("kind"))
+    kind = str(arrays.pop("kind", arrays.get("method")))
     hyperparameters = {
         name.removeprefix("hp_"): float(arrays.pop(name))
         for name in list(arrays)

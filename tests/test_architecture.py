@@ -16,6 +16,7 @@ ARROWS = {
     "adjustments": {"ops"},
     "losses": {"ops", "temperatures", "adjustments"},
     "metrics": {"ops", "temperatures"},
+    "features": {"ops", "losses", "views"},
     "views": {"ops"},
     "teachers": {"ops", "views", "data"},
     "diagnostics": {"ops", "temperatures", "losses", "views", "teachers"},

@@ -344,7 +344,7 @@ class Distiller(ModelWithSafeState):
             # As the student's own evaluation: labels and regularisers.
             return student_loss if regularization is None else student_loss + regularization
         self.take_lent()
-        lesson = self._pair.lesson(x, y, y_pred, sample_weight)
+        lesson = self._pair.lesson(x, y, y_pred, sample_weight, training)
         for metric in self._lesson_metrics:
             metric.update_lesson(lesson)
         return self._compiled(student_loss, lesson, regularization, batch_size, self._ignored)
@@ -369,6 +369,7 @@ class Distiller(ModelWithSafeState):
         """Updates the metrics with what the student predicts; called by Keras."""
         if isinstance(y_pred, Outputs):
             y_pred = self._pair.view.predictions(y_pred)
+        y_pred = self._pair.view.scored(y_pred, y)
         if self._compile_metrics is not None:
             check_labels_for_metrics(y)
         y = self._pair.view.labels(y)
@@ -659,7 +660,9 @@ class Distiller(ModelWithSafeState):
         check_labels_given(y)
         view = self._pair.view
         predictions = (
-            view.structured(outputs.logits) if self._loss_on_logits else view.predictions(outputs)
+            view.structured(outputs.logits)
+            if self._loss_on_logits
+            else view.scored(view.predictions(outputs), y)
         )
         # On torch, Keras multiplies a mask into the weights that it is given, in place.
         weights = keras.tree.map_structure(
@@ -673,8 +676,7 @@ class Distiller(ModelWithSafeState):
             return ops.zeros(())
         check_labels_given(y)
         view = self._pair.view
-        if self._loss_on_logits:
-            y_pred = view.as_logits(y_pred)
+        y_pred = view.as_logits(y_pred) if self._loss_on_logits else view.scored(y_pred, y)
         return super().compute_loss(x, view.labels(y), y_pred, sample_weight, training=False)
 
     def _check_labels(

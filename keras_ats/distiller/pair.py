@@ -43,6 +43,7 @@ class Pair:
         self.student = student
         self.teacher: Teacher = as_teacher(teacher, teacher_from_logits, teacher_inputs)
         self.student_from_logits = student_from_logits
+        self._ids_key: str | None = None
         # As it is, and with what losses need.
         self._bare_view: View | None = None
         self._view: View | None = None
@@ -102,23 +103,47 @@ class Pair:
         bare = self._bare_view or self.view
         self.teacher.prepare(needs)
         self._view = bare.prepared(needs.student_features, needs.heads)
+        self._ids_key = needs.ids
 
     def student_outputs(self, x: Nested, training: bool | None) -> Outputs:
         """Runs the student on its part of a batch."""
-        inputs, _ = self.teacher.split(x)
+        inputs, _ = self.teacher.split(self._without_ids(x)[0])
         return self.view(named_inputs(self.student, inputs, "student"), training=training)
 
-    def lesson(self, x: Nested, y: Nested, student: Outputs, sample_weight: Nested) -> Lesson:
+    def lesson(
+        self,
+        x: Nested,
+        y: Nested,
+        student: Outputs,
+        sample_weight: Nested,
+        training: bool = True,
+    ) -> Lesson:
         """Runs the teacher on its part of a batch, and puts everything into the record."""
+        x, ids = self._without_ids(x)
         _, given = self.teacher.split(x)
         by_name = self.view.by_name
-        return Lesson(student, self.teacher(given), by_name(y), by_name(sample_weight), x)
+        return Lesson(
+            student,
+            self.teacher(given),
+            by_name(y),
+            by_name(sample_weight),
+            x,
+            ids=ids,
+            training=training,
+        )
 
     @property
     def student_seeds(self) -> list[keras.Variable]:
         """The student's random states, which Keras leaves out of files."""
         weights = {id(variable) for variable in self.student.weights}
         return [variable for variable in self.student.variables if id(variable) not in weights]
+
+    def _without_ids(self, x: Nested) -> tuple[Nested, Any]:
+        """What is left of a batch for the models, and the ids of its samples, where they come."""
+        if self._ids_key is None or not isinstance(x, dict) or self._ids_key not in x:
+            return x, None
+        rest = {name: value for name, value in x.items() if name != self._ids_key}
+        return next(iter(rest.values())) if len(rest) == 1 else rest, x[self._ids_key]
 
 
 def check_class_counts(student: Any, teacher: Any) -> None:

@@ -1,21 +1,29 @@
 """A model as the record wants it: logits by output name, inner layers, masks."""
 
 import dataclasses
+import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
 
-from keras_ats._keras import get_keras_mask, mark_as_called
+from keras_ats._keras import (
+    ExchangingModel,
+    compute_output_spec,
+    get_keras_mask,
+    mark_as_called,
+)
 from keras_ats.checks import as_string, one_of
 from keras_ats.record import Head, Outputs, Shapes, pick
 from keras_ats.types import Nested
 from keras_ats.views.activations import Ending, family_of
+from keras_ats.views.classifier import find_classifier
 from keras_ats.views.features import at_layers
 from keras_ats.views.graph import graph_inputs, graph_outputs, has_graph, outputs_by_name
 from keras_ats.views.keras_model import as_keras_model
 from keras_ats.views.read import FromLogits, argument_name, read_outputs
 from keras_ats.views.readings import Inverse, Probabilities, Reading
+from keras_ats.views.trial import trial_outputs
 
 _LOSSES_FOR = {
     "softmax": "Expected: a loss over classes, such as AsymmetricTemperatureKD(4, 2).",
@@ -155,7 +163,7 @@ class View:
         """Returns what the model says of a batch."""
         said = self.model(inputs, training=training)
         mark_as_called(self.source)
-        raw, features = (said["logits"], said["features"]) if self.features else (said, {})
+        raw, features = self._taken_apart(said)
         named = self._named(raw)
         logits = {
             name: self._reading(name).logits(value)
@@ -168,7 +176,12 @@ class View:
             features,
             self._one_or_all({name: get_keras_mask(named[name]) for name in logits}),
             # What code of the user's returns has a structure that only it knows.
-            predictions=(kept or None) if has_graph(self.source) else raw,
+            predictions=(kept or None) if has_graph(self.source) else said,
+            feature_masks={
+                name: mask
+                for name, value in features.items()
+                if (mask := get_keras_mask(value)) is not None
+            },
         )
 
     def predictions(self, outputs: Outputs) -> Nested:
@@ -182,6 +195,18 @@ class View:
                 for name, reading in self._readings.items()
             }
         )
+
+    def scored(self, predictions: Nested, labels: Nested) -> Nested:
+        """Returns what losses and metrics are shown: predictions, without inner layers among them.
+
+        Args:
+            predictions: What the model returned.
+            labels: Labels as given; where they are a dict, so are the predictions.
+        """
+        is_to_be_scored = not has_graph(self.source) and not isinstance(labels, dict)
+        if is_to_be_scored and self._gives_layers(predictions):
+            return predictions["logits"]
+        return predictions
 
     def outputs_of_logits(self, logits: Nested) -> Outputs:
         """Returns the outputs of a model whose logits are all that it returns.
@@ -234,11 +259,13 @@ class View:
 
     @property
     def shapes(self) -> Shapes:
-        """Shapes of logits and features, as far as the graph tells."""
-        if not has_graph(self.model):
-            return Shapes()
+        """Shapes of logits and features, as far as the graph or a trial run on shapes tells."""
+        if not has_graph(self.source):
+            return self._shapes_of_trial()
         outputs = graph_outputs(self.model)
-        raw, features = (outputs["logits"], outputs["features"]) if self.features else (outputs, {})
+        if isinstance(self.model, ExchangingModel):
+            outputs = compute_output_spec(self.model.call, graph_inputs(self.model))
+        raw, features = self._taken_apart(outputs)
         logits = {
             name: tuple(value.shape)
             for name, value in self._named(raw).items()
@@ -247,7 +274,46 @@ class View:
         return Shapes(
             self._one_or_all(logits),
             {name: tuple(value.shape) for name, value in features.items()},
+            self.source,
+            find_classifier(self.source),
         )
+
+    def _shapes_of_trial(self) -> Shapes:
+        """Shapes of what a model without a graph returns; none where it was not built on one."""
+        said = trial_outputs(self.source) if self.features else None
+        if said is None:
+            return Shapes(model=self.source)
+        raw, features = self._taken_apart(said)
+        return Shapes(
+            tuple(raw.shape),
+            {name: tuple(value.shape) for name, value in features.items()},
+            self.source,
+        )
+
+    def _taken_apart(self, said: Any) -> tuple[Any, dict[str, Any]]:
+        """What the model gave, as its outputs and what its inner layers say."""
+        if has_graph(self.source):
+            return (said["logits"], said["features"]) if self.features else (said, {})
+        if not self._gives_layers(said):
+            if self.features:
+                raise ValueError(
+                    f"The {self.role} '{self.source.name}' returned no dict of inner layers. "
+                    f"Received: {type(said).__name__}. Expected: a dict with 'logits' and "
+                    f"{list(self.features)}."
+                )
+            return said, {}
+        missing = [name for name in self.features if name not in said]
+        if missing:
+            close = difflib.get_close_matches(missing[0], said, n=3, cutoff=0.0)
+            raise ValueError(
+                f"The {self.role} '{self.source.name}' has no layer of this name. Received: "
+                f"{missing[0]!r}. The nearest that it returns are {close}."
+            )
+        return said["logits"], {name: said[name] for name in self.features}
+
+    def _gives_layers(self, said: Any) -> bool:
+        """Whether a model without a graph returns inner layers beside its logits."""
+        return isinstance(said, dict) and "logits" in said and len(self.output_names) == 1
 
     def _read(self, features: tuple[str, ...]) -> None:
         self.features = features
@@ -256,7 +322,9 @@ class View:
     def _model_that_reads(self, features: tuple[str, ...]) -> keras.Model:
         """The model that is run: the source itself, where it gives all that is to be read."""
         if not has_graph(self.source):
-            return at_layers(self.source, None, features, self.role) if features else self.source
+            if features and trial_outputs(self.source) is None:
+                at_layers(self.source, None, features, self.role)
+            return self.source
         outputs = outputs_by_name(self.source, self.output_names)
         given = {name: self._readings[name].given(output) for name, output in outputs.items()}
         if features:
@@ -269,6 +337,8 @@ class View:
 
     def _named(self, said: Nested) -> dict[str, Any]:
         """What the model gave, by output name."""
+        if not has_graph(self.source) and self._gives_layers(said):
+            return {self.output_names[0]: said["logits"]}
         if isinstance(said, dict):
             return said
         values = said if isinstance(said, list | tuple) else [said]

@@ -1,0 +1,385 @@
+"""The base class of losses on inner layers: all that is not arithmetic, once."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, TypedDict
+
+import keras
+from keras import ops
+
+from keras_ats import checks
+from keras_ats._keras import get_keras_mask
+from keras_ats.losses.distillation_loss import DistillationLoss
+from keras_ats.losses.reduction import Reduction, as_reduction
+from keras_ats.ops.feature_maps import channels_last, channels_last_shape
+from keras_ats.record import Lesson, Needs, Outputs, Shapes
+from keras_ats.types import Shape, Tensor
+
+Layers = str | Sequence[str]
+"""The name of a layer, or a list of names, shallow to deep."""
+
+
+class FeatureOptions(TypedDict, total=False):
+    """What every loss on inner layers takes besides its own arguments; see `FeatureLoss`."""
+
+    data_format: Literal["channels_last", "channels_first"] | None
+    reduction: Reduction | None
+    name: str | None
+
+
+class FeatureMap(NamedTuple):
+    """What one layer of one model says of a batch.
+
+    Attributes:
+        values: float32 tensor of shape `(B, ..., C)`, channels last, 0 where masked.
+        mask: Bool tensor of shape `(B, ...)`, True for valid positions, or None.
+    """
+
+    values: Tensor
+    mask: Tensor | None = None
+
+
+class FeatureLoss(DistillationLoss):
+    r"""Base of all losses between inner layers of student and teacher.
+
+    It finds the layers, also in nested models, brings what they say to float32 with channels last,
+    keeps gradients away from the teacher and padding away from the loss, and weighs and averages as
+    Keras's own losses do. A subclass implements `compare`; layers of its own, such as projectors,
+    it makes in `build_layers`. They are trained, saved and resumed with the distiller, and are no
+    part of the student. With several pairs of layers the loss is the sum over the pairs.
+
+    Args:
+        student_layers: Name of a layer of the student, or a list of names, shallow to deep.
+        teacher_layers: Name of the teacher's layer, or as many names.
+        data_format: Where maps have their channels, `"channels_last"` or `"channels_first"`; None
+            (default) as Keras is configured. Tokens `(B, T, D)` have theirs last.
+        reduction: As for `keras.losses.Loss`. The default `"sum_over_batch_size"` is the mean over
+            samples, and over their positions where a loss compares them one by one.
+        name: What the loss is logged by. Defaults to the class name in snake case.
+
+    Raises:
+        TypeError: If an argument is of the wrong type.
+        ValueError: If the lists are empty or differ in length.
+
+    Attributes:
+        ranks: Ranks of what it compares, batch and channels included.
+        same_channels: Whether both layers must have as many channels. Defaults to False.
+        same_sizes: Whether both maps must have the same sizes. Defaults to False.
+
+    Example:
+
+    ```python
+    class MeanActivity(keras_ats.features.FeatureLoss):
+        "How active two layers are, on the whole."
+
+        def compare(self, student, teacher):
+            mean = [keras.ops.mean(one.values, axis=(1, 2, 3)) for one in (student, teacher)]
+            return keras.ops.square(mean[0] - mean[1])
+
+    loss = MeanActivity("conv", "conv", data_format="channels_last")
+    loss(np.ones((2, 4, 4, 3)), np.zeros((2, 8, 8, 5)))  # 1.0
+    ```
+    """
+
+    ranks: tuple[int, ...] = (2, 3, 4, 5)
+    same_channels: bool = False
+    same_sizes: bool = False
+
+    def __init__(
+        self,
+        student_layers: Layers,
+        teacher_layers: Layers,
+        *,
+        data_format: Literal["channels_last", "channels_first"] | None = None,
+        reduction: Reduction | None = "sum_over_batch_size",
+        name: str | None = None,
+    ) -> None:
+        self.student_layers = _as_layers(student_layers, "student_layers")
+        self.teacher_layers = _as_layers(teacher_layers, "teacher_layers")
+        if len(self.student_names) != len(self.teacher_names):
+            raise ValueError(
+                "Each layer of the student needs one of the teacher. Received: "
+                f"student_layers={student_layers!r}, teacher_layers={teacher_layers!r}."
+            )
+        self.data_format = checks.one_of(
+            keras.config.image_data_format() if data_format is None else data_format,
+            "data_format",
+            ("channels_last", "channels_first"),
+        )
+        self.reduction = as_reduction(reduction)
+        name = checks.snake_case(type(self).__name__) if name is None else name
+        self.name = checks.as_string(name, "name", "what the loss is logged by")
+        self._built_on: Any = None
+
+    @property
+    def needs(self) -> Needs:  # type: ignore[override]
+        """The layers that it reads."""
+        return Needs(
+            student_features=tuple(self.student_names), teacher_features=tuple(self.teacher_names)
+        )
+
+    @property
+    def student_names(self) -> list[str]:
+        """Names of the student's layers."""
+        return _names(self.student_layers)
+
+    @property
+    def teacher_names(self) -> list[str]:
+        """Names of the teacher's layers."""
+        return _names(self.teacher_layers)
+
+    def build(self, student: Shapes, teacher: Shapes) -> None:
+        """Checks the shapes of the layers, and makes layers of its own; those that fit are kept.
+
+        Args:
+            student: Shapes of what the student says.
+            teacher: Shapes of what the teacher says.
+
+        Raises:
+            ValueError: If a model does not show its inner layers, or shapes do not fit.
+        """
+        shapes = (
+            self._shapes(student, self.student_names, "student"),
+            self._shapes(teacher, self.teacher_names, "teacher"),
+        )
+        for index, (of_student, of_teacher) in enumerate(zip(*shapes, strict=True)):
+            self._check_pair(index, of_student, of_teacher)
+        self.check_models(student, teacher)
+        if self._built_on != shapes:
+            self.build_layers(*shapes)
+            self._built_on = shapes
+
+    def check_models(self, student: Shapes, teacher: Shapes) -> None:
+        """Looks at the models themselves, for losses that use layers of theirs."""
+
+    def build_layers(self, student: list[Shape], teacher: list[Shape]) -> None:
+        """Makes layers of the loss, with `dtype="float32"`.
+
+        Args:
+            student: Shape of each of the student's layers, `(None, ..., C)`, channels last.
+            teacher: Shape of each of the teacher's layers.
+        """
+
+    def adapt(
+        self, student: list[FeatureMap], teacher: list[FeatureMap], training: bool
+    ) -> tuple[list[FeatureMap], list[FeatureMap]]:
+        """Returns what is compared, for losses whose pairs depend on one another.
+
+        Args:
+            student: What the student's layers say.
+            teacher: What the teacher's layers say, without gradient.
+            training: Whether this is a training step.
+        """
+        return student, teacher
+
+    def compare(self, student: FeatureMap, teacher: FeatureMap) -> Tensor:
+        """Returns the loss of one pair of layers.
+
+        Args:
+            student: What the student's layer says.
+            teacher: What the teacher's layer says, without gradient.
+
+        Returns:
+            float32 tensor, one value per sample, `(B,)`, or per position, `(B, ...)`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement `compare`.")
+
+    def compare_pair(self, index: int, student: FeatureMap, teacher: FeatureMap) -> Tensor:
+        """Returns the loss of one pair of layers, for losses that have layers for each pair.
+
+        Args:
+            index: Its place among the pairs.
+            student: As for `compare`.
+            teacher: As for `compare`.
+
+        Returns:
+            As `compare`.
+        """
+        return self.compare(student, teacher)
+
+    def weight_of_pair(self, index: int) -> float:
+        """Returns the weight of a pair of layers in the sum."""
+        return 1.0
+
+    def parts(self, lesson: Lesson) -> dict[str, Tensor]:
+        """Returns the loss of one batch under its name."""
+        student = [self._shown(lesson.student, lesson, name) for name in self.student_names]
+        teacher = [self._shown(lesson.teacher, lesson, name) for name in self.teacher_names]
+        for one, other in zip(student, teacher, strict=True):
+            self._check_batch(one, other)
+        teacher = [one._replace(values=ops.stop_gradient(one.values)) for one in teacher]
+        student, teacher = self.adapt(student, teacher, lesson.training)
+        total: Any = 0.0
+        for index, (one, other) in enumerate(zip(student, teacher, strict=True)):
+            values = self.compare_pair(index, one, other)
+            weight = self.weight_of_pair(index)
+            total += weight * self._reduced(values, one.mask, lesson.sample_weight)
+        return {self.name: total}
+
+    def __call__(
+        self,
+        student_features: Any,
+        teacher_features: Any,
+        *,
+        sample_weight: Tensor | None = None,
+        mask: Tensor | None = None,
+        training: bool = True,
+    ) -> Tensor:
+        """Computes the loss of what the layers say, without a distiller.
+
+        Args:
+            student_features: Tensor of the student's layer, or one per layer.
+            teacher_features: Tensor of the teacher's layer, or one per layer.
+            sample_weight: Weight of each sample, `(B,)`, or position.
+            mask: Bool tensor of shape `(B, ...)`, True for valid positions. Defaults to the Keras
+                mask that travels with the student's, if any.
+            training: Whether layers of the loss are to learn from the batch.
+
+        Returns:
+            float32 scalar; one value per sample or position with `reduction="none"`.
+
+        Raises:
+            ValueError: If there are not as many as layers, or shapes do not fit.
+        """
+        student = self._outputs(student_features, self.student_names, "student_features")
+        teacher = self._outputs(teacher_features, self.teacher_names, "teacher_features")
+        shapes = [
+            Shapes(features={name: (None, *one.shape[1:]) for name, one in side.features.items()})
+            for side in (student, teacher)
+        ]
+        if self._built_on is None:
+            self.build(*shapes)
+        lesson = Lesson(
+            student._replace(mask=mask), teacher, sample_weight=sample_weight, training=training
+        )
+        return self.parts(lesson)[self.name]
+
+    def _outputs(self, given: Any, names: list[str], argument: str) -> Outputs:
+        values = list(given) if isinstance(given, list | tuple) else [given]
+        if len(values) != len(names):
+            raise ValueError(
+                f"`{argument}` must hold one tensor for each of {names}. Received: {len(values)}."
+            )
+        tensors = [ops.convert_to_tensor(value) for value in values]
+        masks = {
+            name: mask
+            for name, value in zip(names, values, strict=True)
+            if (mask := get_keras_mask(value)) is not None
+        }
+        features = dict(zip(names, tensors, strict=True))
+        return Outputs(None, features=features, feature_masks=masks)
+
+    def _shapes(self, shapes: Shapes, names: list[str], role: str) -> list[Shape]:
+        missing = [name for name in names if name not in shapes.features]
+        if missing:
+            remedy = (
+                "Build it on the shape of its input first: model.build((None, ...))."
+                if shapes.model is not None
+                else "Expected: the model itself. A cache of its logits has no inner layers."
+            )
+            raise ValueError(
+                f"{type(self).__name__} compares inner layers, and the {role} does not show the "
+                f"shapes of its own. Received: {role}_layers={missing}. {remedy}"
+            )
+        return [channels_last_shape(shapes.features[name], self.data_format) for name in names]
+
+    def _check_pair(self, index: int, student: Shape, teacher: Shape) -> None:
+        names = self.student_names[index], self.teacher_names[index]
+        received = (
+            f"Received: the student's '{names[0]}' of shape {student} and the teacher's "
+            f"'{names[1]}' of shape {teacher}, channels last."
+        )
+        for shape in (student, teacher):
+            if len(shape) not in self.ranks:
+                expected = ", ".join(_RANKS[rank] for rank in self.ranks)
+                raise ValueError(
+                    f"{type(self).__name__} is not defined for such layers. {received} Expected: "
+                    f"{expected}. `keras_ats.features.layers(model)` lists what there is."
+                )
+            if shape[-1] is None:
+                raise ValueError(
+                    f"{type(self).__name__} must know how many channels there are. {received} "
+                    "Is `data_format` right?"
+                )
+        if self.same_channels and student[-1] != teacher[-1]:
+            raise ValueError(
+                f"{type(self).__name__} needs layers of as many channels. {received} "
+                "Expected: layers of one width, or a method that has a projector."
+            )
+        if self.same_sizes and not _sizes_fit(student[1:-1], teacher[1:-1]):
+            raise ValueError(
+                f"{type(self).__name__} compares positions one by one. {received} Expected: layers "
+                f"of the same sizes.{self.remedy_of_sizes}"
+            )
+
+    @property
+    def remedy_of_sizes(self) -> str:
+        """What else may be done about maps of different sizes, for messages."""
+        return ""
+
+    def _check_batch(self, student: FeatureMap, teacher: FeatureMap) -> None:
+        counts = student.values.shape[0], teacher.values.shape[0]
+        if None not in counts and counts[0] != counts[1]:
+            raise ValueError(
+                f"{type(self).__name__} needs what both models say of the same samples. Received: "
+                f"{counts[0]} samples of the student and {counts[1]} of the teacher."
+            )
+
+    def _shown(self, outputs: Outputs, lesson: Lesson, name: str) -> FeatureMap:
+        """What a layer says, cleared where it is masked."""
+        values = channels_last(outputs.features[name], self.data_format)
+        mask = outputs.feature_masks.get(name)
+        if mask is None:
+            # Of the logits, where these have the layer's positions.
+            mask = next(
+                (
+                    one
+                    for one in (outputs.mask, lesson.student.mask)
+                    if one is not None
+                    and not isinstance(one, dict)
+                    and 1 < len(one.shape) == len(values.shape) - 1
+                    and _sizes_fit(tuple(one.shape), tuple(values.shape)[:-1])
+                ),
+                None,
+            )
+        if mask is None:
+            return FeatureMap(values)
+        mask = ops.cast(mask, "bool")
+        # A padded position may hold anything, NaN included.
+        return FeatureMap(ops.where(ops.expand_dims(mask, -1), values, 0.0), mask)
+
+    def _reduced(self, values: Tensor, mask: Tensor | None, sample_weight: Tensor | None) -> Tensor:
+        rank = len(values.shape)
+        if mask is not None and rank == 1:
+            mask = ops.any(mask, axis=tuple(range(1, len(mask.shape))))
+        if sample_weight is not None:
+            weights = ops.cast(sample_weight, "float32")
+            own = tuple(weights.shape)
+            if len(own) > 1 and not (
+                len(own) == rank and _sizes_fit(own[1:], tuple(values.shape)[1:])
+            ):
+                # Weights of other positions than these: a sample weighs their mean.
+                weights = ops.mean(weights, axis=tuple(range(1, len(own))))
+            sample_weight = weights
+        return self.reduce(values, sample_weight, mask)
+
+
+_RANKS = {2: "vectors (B, C)", 3: "sequences (B, T, C)", 4: "maps (B, H, W, C)", 5: "volumes"}
+
+
+def _sizes_fit(one: Shape, other: Shape) -> bool:
+    return len(one) == len(other) and all(
+        a is None or b is None or a == b for a, b in zip(one, other, strict=True)
+    )
+
+
+def _as_layers(value: Any, argument: str) -> Layers:
+    expected = "the name of a layer, or a list of names"
+    if isinstance(value, list | tuple):
+        if not value:
+            raise ValueError(f"`{argument}` must be {expected}. Received: {argument}={value!r}.")
+        return [checks.as_string(one, argument, expected) for one in value]
+    return checks.as_string(value, argument, expected)
+
+
+def _names(layers: Layers) -> list[str]:
+    return [layers] if isinstance(layers, str) else list(layers)
