@@ -135,6 +135,19 @@ class Needs(NamedTuple):
         )
 
 
+class Classifier(NamedTuple):
+    """The end of a model that is a linear layer.
+
+    Attributes:
+        layer: The `Dense` layer that makes the logits.
+        reads: Name of the layer that it reads, or reads the mean over positions of; None if that
+            cannot be told.
+    """
+
+    layer: Any
+    reads: str | None = None
+
+
 class Shapes(NamedTuple):
     """The shapes of `Outputs`, known before the first batch; None where they are not.
 
@@ -143,14 +156,13 @@ class Shapes(NamedTuple):
         features: Shape by layer name.
         model: The model itself, for losses that use a layer of it; None where there is none, as
             with a cache.
-        classifier: The `Dense` layer that its logits come out of; None where another layer makes
-            them.
+        classifier: The `Dense` layer at its end; None where another layer makes the logits.
     """
 
     logits: Any = None
     features: dict[str, Shape] = {}  # noqa: RUF012
     model: Any = None
-    classifier: Any = None
+    classifier: Classifier | None = None
 
 
 def pick(values: Nested, name: str) -> Any:

@@ -39,7 +39,14 @@ from keras_ats.losses import (
     TemperatureKD,
     TransformedTeacherKD,
 )
-from keras_ats.temperatures import Asymmetric, Constant, FocalWeighted, Product, Temperature
+from keras_ats.temperatures import (
+    Asymmetric,
+    Constant,
+    FocalWeighted,
+    Product,
+    StandardDeviation,
+    Temperature,
+)
 
 
 @keras.saving.register_keras_serializable(package="tests")
@@ -78,6 +85,18 @@ def unscaled_asymmetric_reverse_kl(student, teacher, labels):
     log_p = reference.asymmetric_log_softmax(teacher, labels, 4.0, 2.0)
     values, slopes = reference.soft_target_kd(student, log_p, 3.0, "reverse_kl")
     return values / 9, slopes / 9
+
+
+def norm_kd(student, teacher, labels):
+    """NormKD's values; its slopes run through the student's deviation, and golden numbers have them."""
+    scale, own = (2.0 * side.std(axis=-1, ddof=1, keepdims=True) for side in (teacher, student))
+    log_p, log_q = reference.log_softmax(teacher, scale), reference.log_softmax(student, own)
+    values = scale[..., 0] ** 2 * reference.kl(log_p, log_q)
+    slope = scale**2 / own * (np.exp(log_q) - np.exp(log_p))
+    # A change of the student along itself changes nothing.
+    centered = student - student.mean(axis=-1, keepdims=True)
+    along = (slope * student).sum(axis=-1, keepdims=True) / (centered**2).sum(-1, keepdims=True)
+    return values, slope - along * centered
 
 
 def logit_mse(student, teacher, labels):
@@ -152,6 +171,7 @@ CASES = [
     LossCase("normalized-adjusted", partial(NormalizedKD, 3.0, adjustment=RaiseLabel())),
     LossCase("refined", RefinedLogitKD),
     LossCase("dist", DIST, independent=False),
+    LossCase("standard-deviation", partial(SoftTargetKD, StandardDeviation(2.0)), norm_kd),
     LossCase("relation", RelationKD, independent=False),
     LossCase("logit-mse", LogitMSE, logit_mse),
     LossCase("regression", RegressionKD, logit_mse),

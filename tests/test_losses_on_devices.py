@@ -22,6 +22,7 @@ INDEPENDENT = {
     # Their mean over the batch is taken over all devices.
     "focal": lambda: losses.DynamicTemperatureKD(temperatures.FocalWeighted(4.0, 2.0)),
     "confidence": lambda: losses.DynamicTemperatureKD(temperatures.ConfidenceWeighted(4.0, 0.5)),
+    "standard_deviation": lambda: losses.SoftTargetKD(temperatures.StandardDeviation()),
     "decoupled": losses.DecoupledKD,
     "normalized": losses.NormalizedKD,
     "transformed": lambda: losses.TransformedTeacherKD(weighted=True),
@@ -142,8 +143,9 @@ def test_every_public_loss_is_listed():
         losses.get,
         losses.LabelCrossentropy,
     }
-    # Sigmoid units: rows of zeros and ones for labels, tested on their own.
-    assert public - covered - bases == {losses.BernoulliKD}
+    # Sigmoid units: rows of zeros and ones for labels, tested on their own. And any of these losses
+    # on regions.
+    assert public - covered - bases == {losses.BernoulliKD, losses.ScaleDecoupledKD}
 
 
 if __name__ == "__main__":

@@ -63,6 +63,7 @@ class FeatureLoss(DistillationLoss):
     Attributes:
         ranks: Ranks of what it compares, batch and channels included.
         same_channels: Whether both layers must have as many channels. Defaults to False.
+        same_ranks: Whether both layers must have as many axes. Defaults to False.
         same_sizes: Whether both maps must have the same sizes. Defaults to False.
 
     Example:
@@ -82,6 +83,7 @@ class FeatureLoss(DistillationLoss):
 
     ranks: tuple[int, ...] = (2, 3, 4, 5)
     same_channels: bool = False
+    same_ranks: bool = False
     same_sizes: bool = False
 
     def __init__(
@@ -93,8 +95,8 @@ class FeatureLoss(DistillationLoss):
         reduction: Reduction | None = "sum_over_batch_size",
         name: str | None = None,
     ) -> None:
-        self.student_layers = _as_layers(student_layers, "student_layers")
-        self.teacher_layers = _as_layers(teacher_layers, "teacher_layers")
+        self.student_layers = as_layers(student_layers, "student_layers")
+        self.teacher_layers = as_layers(teacher_layers, "teacher_layers")
         if len(self.student_names) != len(self.teacher_names):
             raise ValueError(
                 "Each layer of the student needs one of the teacher. Received: "
@@ -120,12 +122,12 @@ class FeatureLoss(DistillationLoss):
     @property
     def student_names(self) -> list[str]:
         """Names of the student's layers."""
-        return _names(self.student_layers)
+        return names_of(self.student_layers)
 
     @property
     def teacher_names(self) -> list[str]:
         """Names of the teacher's layers."""
-        return _names(self.teacher_layers)
+        return names_of(self.teacher_layers)
 
     def build(self, student: Shapes, teacher: Shapes) -> None:
         """Checks the shapes of the layers, and makes layers of its own; those that fit are kept.
@@ -138,8 +140,8 @@ class FeatureLoss(DistillationLoss):
             ValueError: If a model does not show its inner layers, or shapes do not fit.
         """
         shapes = (
-            self._shapes(student, self.student_names, "student"),
-            self._shapes(teacher, self.teacher_names, "teacher"),
+            self.shapes_of(student, self.student_names, "student"),
+            self.shapes_of(teacher, self.teacher_names, "teacher"),
         )
         for index, (of_student, of_teacher) in enumerate(zip(*shapes, strict=True)):
             self._check_pair(index, of_student, of_teacher)
@@ -202,17 +204,17 @@ class FeatureLoss(DistillationLoss):
 
     def parts(self, lesson: Lesson) -> dict[str, Tensor]:
         """Returns the loss of one batch under its name."""
-        student = [self._shown(lesson.student, lesson, name) for name in self.student_names]
-        teacher = [self._shown(lesson.teacher, lesson, name) for name in self.teacher_names]
+        student = [self.shown(lesson.student, lesson, name) for name in self.student_names]
+        teacher = [self.shown(lesson.teacher, lesson, name) for name in self.teacher_names]
         for one, other in zip(student, teacher, strict=True):
-            self._check_batch(one, other)
+            self.check_batch(one, other)
         teacher = [one._replace(values=ops.stop_gradient(one.values)) for one in teacher]
         student, teacher = self.adapt(student, teacher, lesson.training)
         total: Any = 0.0
         for index, (one, other) in enumerate(zip(student, teacher, strict=True)):
             values = self.compare_pair(index, one, other)
             weight = self.weight_of_pair(index)
-            total += weight * self._reduced(values, one.mask, lesson.sample_weight)
+            total += weight * self.reduced(values, one.mask, lesson.sample_weight)
         return {self.name: total}
 
     def __call__(
@@ -222,6 +224,7 @@ class FeatureLoss(DistillationLoss):
         *,
         sample_weight: Tensor | None = None,
         mask: Tensor | None = None,
+        ids: Tensor | None = None,
         training: bool = True,
     ) -> Tensor:
         """Computes the loss of what the layers say, without a distiller.
@@ -232,6 +235,7 @@ class FeatureLoss(DistillationLoss):
             sample_weight: Weight of each sample, `(B,)`, or position.
             mask: Bool tensor of shape `(B, ...)`, True for valid positions. Defaults to the Keras
                 mask that travels with the student's, if any.
+            ids: Numbers of the samples, `(B,)`, for losses that need them.
             training: Whether layers of the loss are to learn from the batch.
 
         Returns:
@@ -248,9 +252,7 @@ class FeatureLoss(DistillationLoss):
         ]
         if self._built_on is None:
             self.build(*shapes)
-        lesson = Lesson(
-            student._replace(mask=mask), teacher, sample_weight=sample_weight, training=training
-        )
+        lesson = Lesson(student._replace(mask=mask), teacher, None, sample_weight, ids, training)
         return self.parts(lesson)[self.name]
 
     def _outputs(self, given: Any, names: list[str], argument: str) -> Outputs:
@@ -268,7 +270,14 @@ class FeatureLoss(DistillationLoss):
         features = dict(zip(names, tensors, strict=True))
         return Outputs(None, features=features, feature_masks=masks)
 
-    def _shapes(self, shapes: Shapes, names: list[str], role: str) -> list[Shape]:
+    def shapes_of(self, shapes: Shapes, names: list[str], role: str) -> list[Shape]:
+        """Returns the shapes of layers, channels last, or raises if they are not known.
+
+        Args:
+            shapes: What is known of a model.
+            names: Names of its layers.
+            role: `"teacher"` or `"student"`, for messages.
+        """
         missing = [name for name in names if name not in shapes.features]
         if missing:
             remedy = (
@@ -300,6 +309,11 @@ class FeatureLoss(DistillationLoss):
                     f"{type(self).__name__} must know how many channels there are. {received} "
                     "Is `data_format` right?"
                 )
+        if self.same_ranks and len(student) != len(teacher):
+            raise ValueError(
+                f"{type(self).__name__} needs layers of as many axes. {received} Expected: two "
+                "maps, two sequences, or two vectors."
+            )
         if self.same_channels and student[-1] != teacher[-1]:
             raise ValueError(
                 f"{type(self).__name__} needs layers of as many channels. {received} "
@@ -316,7 +330,8 @@ class FeatureLoss(DistillationLoss):
         """What else may be done about maps of different sizes, for messages."""
         return ""
 
-    def _check_batch(self, student: FeatureMap, teacher: FeatureMap) -> None:
+    def check_batch(self, student: FeatureMap, teacher: FeatureMap) -> None:
+        """Raises if the two are not of as many samples."""
         counts = student.values.shape[0], teacher.values.shape[0]
         if None not in counts and counts[0] != counts[1]:
             raise ValueError(
@@ -324,7 +339,7 @@ class FeatureLoss(DistillationLoss):
                 f"{counts[0]} samples of the student and {counts[1]} of the teacher."
             )
 
-    def _shown(self, outputs: Outputs, lesson: Lesson, name: str) -> FeatureMap:
+    def shown(self, outputs: Outputs, lesson: Lesson, name: str) -> FeatureMap:
         """What a layer says, cleared where it is masked."""
         values = channels_last(outputs.features[name], self.data_format)
         mask = outputs.feature_masks.get(name)
@@ -347,7 +362,14 @@ class FeatureLoss(DistillationLoss):
         # A padded position may hold anything, NaN included.
         return FeatureMap(ops.where(ops.expand_dims(mask, -1), values, 0.0), mask)
 
-    def _reduced(self, values: Tensor, mask: Tensor | None, sample_weight: Tensor | None) -> Tensor:
+    def reduced(self, values: Tensor, mask: Tensor | None, sample_weight: Tensor | None) -> Tensor:
+        """Weighs and averages values of samples or of their positions.
+
+        Args:
+            values: Tensor of shape `(B,)` or `(B, ...)`.
+            mask: Bool tensor of the positions, `(B, ...)`, or None.
+            sample_weight: As given to `fit`; of other positions than these, a sample's mean.
+        """
         rank = len(values.shape)
         if mask is not None and rank == 1:
             mask = ops.any(mask, axis=tuple(range(1, len(mask.shape))))
@@ -372,7 +394,8 @@ def _sizes_fit(one: Shape, other: Shape) -> bool:
     )
 
 
-def _as_layers(value: Any, argument: str) -> Layers:
+def as_layers(value: Any, argument: str) -> Layers:
+    """Returns a name or a list of names, or raises if `value` is neither."""
     expected = "the name of a layer, or a list of names"
     if isinstance(value, list | tuple):
         if not value:
@@ -381,5 +404,6 @@ def _as_layers(value: Any, argument: str) -> Layers:
     return checks.as_string(value, argument, expected)
 
 
-def _names(layers: Layers) -> list[str]:
+def names_of(layers: Layers) -> list[str]:
+    """Returns the names, one or several, as a list."""
     return [layers] if isinstance(layers, str) else list(layers)

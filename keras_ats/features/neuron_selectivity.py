@@ -40,6 +40,7 @@ class NeuronSelectivity(FeatureLoss):
     """
 
     ranks = (3, 4, 5)
+    same_ranks = True
 
     def compare(self, student: FeatureMap, teacher: FeatureMap) -> Tensor:
         """Returns the loss of each sample, `(B,)`."""

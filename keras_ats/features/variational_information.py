@@ -50,6 +50,8 @@ class VariationalInformation(FeatureLoss):
     arXiv 1904.05835; agrees with RepDistiller. mdistiller never trains its $\rho$.
     """
 
+    same_ranks = True
+
     def __init__(
         self,
         student_layers: Layers,

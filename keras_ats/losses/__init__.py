@@ -23,6 +23,7 @@ from keras_ats.losses.normalized_kd import NormalizedKD as NormalizedKD
 from keras_ats.losses.refined_logit_kd import RefinedLogitKD as RefinedLogitKD
 from keras_ats.losses.regression_kd import RegressionKD as RegressionKD
 from keras_ats.losses.relation_kd import RelationKD as RelationKD
+from keras_ats.losses.scale_decoupled_kd import ScaleDecoupledKD as ScaleDecoupledKD
 from keras_ats.losses.soft_target_kd import SoftTargetKD as SoftTargetKD
 from keras_ats.losses.temperature_kd import TemperatureKD as TemperatureKD
 from keras_ats.losses.transformed_teacher_kd import TransformedTeacherKD as TransformedTeacherKD
@@ -46,6 +47,7 @@ __all__ = [
     "RefinedLogitKD",
     "RegressionKD",
     "RelationKD",
+    "ScaleDecoupledKD",
     "SoftTargetKD",
     "TemperatureKD",
     "TransformedTeacherKD",

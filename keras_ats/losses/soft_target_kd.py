@@ -48,7 +48,8 @@ class SoftTargetKD(KDLoss):
         temperature: How the teacher is softened: a number or a rule of `keras_ats.temperatures`.
             Defaults to 4.
         student_temperature: $\tau_S > 0$, dimensionless; None (default) uses the teacher's
-            temperature, which a rule with one temperature per class cannot offer.
+            temperature, which a rule with one temperature per class cannot offer, or what a rule
+            such as `StandardDeviation` has for the student; the factor is the teacher's then.
         adjustment: A rule of `keras_ats.adjustments` applied to the teacher's logits before any
             temperature. Defaults to None.
         divergence: `"kl"` (default), `"cross_entropy"`, `"reverse_kl"` or `"jensen_shannon"`; with
@@ -109,15 +110,19 @@ class SoftTargetKD(KDLoss):
     def call(self, lesson: Lesson) -> Tensor:
         """Returns the loss of each position, shape `(...,)`."""
         temperature = temperatures_of(self.temperature_rule, lesson)
-        student_temperature = (
-            temperature if self.student_temperature is None else self.student_temperature.value
-        )
+        # How much a sample counts: the student's, unless it has one of the rule's own.
+        scale = student_temperature = temperature
+        own = self.temperature_rule.of_student(lesson)
+        if self.student_temperature is not None:
+            scale = student_temperature = self.student_temperature.value
+        elif own is not None:
+            student_temperature = own
         values = self.distance(
             self.soft_targets(lesson, temperature),
             temperature_log_softmax(lesson.student.logits, student_temperature),
         )
         if self.scale_by_squared_temperature:
-            values *= _per_position(student_temperature) ** 2
+            values *= _per_position(scale) ** 2
         return values
 
     def bucket_temperatures(self) -> tuple[Tensor, Tensor] | None:

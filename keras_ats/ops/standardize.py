@@ -34,13 +34,18 @@ def standardized_logits(logits: Tensor) -> Tensor:
     Reference: Sun et al., "Logit Standardization in Knowledge Distillation", CVPR 2024,
     arXiv 2403.01427.
     """
-    present, count, centered = _centered(as_rows(logits, "logits"))
+    present, _, centered = _centered(as_rows(logits, "logits"))
+    return ops.where(present, centered / (1e-7 + row_deviations(logits)), LOG_OF_ZERO)
+
+
+def row_deviations(logits: Tensor) -> Tensor:
+    """Unbiased standard deviation of the present classes of each sample, float32, `(..., 1)`."""
+    _, count, centered = _centered(as_rows(logits, "logits"))
     squares = ops.sum(ops.square(centered), axis=-1, keepdims=True)
     variance = squares / ops.maximum(count - 1.0, 1.0)
     # The square root has no gradient at 0, where all logits are equal: nothing to scale there.
     constant = variance == 0
-    deviation = ops.where(constant, 0.0, ops.sqrt(ops.where(constant, 1.0, variance)))
-    return ops.where(present, centered / (1e-7 + deviation), LOG_OF_ZERO)
+    return ops.where(constant, 0.0, ops.sqrt(ops.where(constant, 1.0, variance)))
 
 
 def centered_logits(logits: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from keras_ats.temperatures.focal_weighted import FocalWeighted as FocalWeighted
 from keras_ats.temperatures.learned import Learned as Learned
 from keras_ats.temperatures.per_sample import PerSample as PerSample
 from keras_ats.temperatures.product import Product as Product
+from keras_ats.temperatures.standard_deviation import StandardDeviation as StandardDeviation
 from keras_ats.temperatures.temperature import Temperature as Temperature
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Learned",
     "PerSample",
     "Product",
+    "StandardDeviation",
     "Temperature",
     "batch_mean",
 ]

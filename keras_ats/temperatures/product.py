@@ -39,3 +39,14 @@ class Product(Temperature):
     def __call__(self, lesson: Lesson) -> Tensor:
         """Returns the product of both rules' temperatures."""
         return self.first(lesson) * self.second(lesson)
+
+    def of_student(self, lesson: Lesson) -> Tensor | None:
+        """Returns the product for the student, where one of the rules has such."""
+        own = [rule.of_student(lesson) for rule in (self.first, self.second)]
+        if own[0] is None and own[1] is None:
+            return None
+        first, second = (
+            rule(lesson) if one is None else one
+            for rule, one in zip((self.first, self.second), own, strict=True)
+        )
+        return first * second

@@ -48,6 +48,17 @@ class Temperature(Configurable):
         """
         raise NotImplementedError(f"{type(self).__name__} must implement `__call__`.")
 
+    def of_student(self, lesson: Lesson) -> Tensor | None:
+        """Returns the student's own temperatures, for a rule that has such.
+
+        Args:
+            lesson: As for `__call__`.
+
+        Returns:
+            As `__call__`; None (default) where the student has the teacher's.
+        """
+        return None
+
 
 def temperatures_of(rule: Temperature, lesson: Lesson) -> Tensor:
     """Returns what a rule says of a batch, or raises if these are no temperatures.

@@ -1,0 +1,80 @@
+"""A student with a projector and the teacher's classifier at its end, as one plain model."""
+
+from typing import Any
+
+import keras
+from keras import layers
+
+from keras_ats.types import Shape
+from keras_ats.views.classifier import find_classifier
+from keras_ats.views.features import at_layers
+from keras_ats.views.graph import graph_inputs, graph_outputs, has_graph
+
+_POOLING = {
+    3: (layers.AveragePooling1D, layers.GlobalAveragePooling1D),
+    4: (layers.AveragePooling2D, layers.GlobalAveragePooling2D),
+    5: (layers.AveragePooling3D, layers.GlobalAveragePooling3D),
+}
+
+
+def exported_student(loss: Any, distiller: Any) -> keras.Model:
+    """Returns what `ReusedClassifier.export_student` does.
+
+    Args:
+        loss: The `ReusedClassifier`, whose projector was trained.
+        distiller: The `Distiller`.
+    """
+    teacher, student = getattr(distiller, "teacher", None), getattr(distiller, "student", None)
+    if not loss.projectors or not isinstance(teacher, keras.Model) or student is None:
+        raise ValueError(
+            "`export_student` needs the distiller that was compiled with this loss. Received: "
+            f"distiller={distiller!r}. Compile it first, with a live teacher."
+        )
+    classifier = find_classifier(teacher)
+    (projector,), (name,) = loss.projectors, loss.student_names
+    features = graph_outputs(at_layers(student, None, (name,), "student"))["features"]
+    if classifier is None or not has_graph(student) or name not in features:
+        raise ValueError(
+            "The student's layer must be one of its own graph, not of a nested model's, to be "
+            f"exported behind it. Received: {name!r} of '{student.name}'."
+        )
+    tensor = features[name]
+    rank = len(tensor.shape)
+    if loss.data_format == "channels_first" and rank > 2:
+        tensor = layers.Permute((*range(2, rank), 1), name="reused_channels_last")(tensor)
+    tensor = _pooled(tensor, loss.sizes)
+    for index, (convolution, normalization) in enumerate(
+        zip(projector.convolutions, projector.normalizations, strict=True)
+    ):
+        tensor = _copied(convolution, f"reused_projector_{index}", tensor)
+        tensor = _copied(normalization, f"reused_normalization_{index}", tensor)
+        tensor = layers.ReLU(name=f"reused_relu_{index}", dtype="float32")(tensor)
+    if rank > 2:
+        mean = _POOLING[rank][1](
+            data_format="channels_last", name="reused_pooling", dtype="float32"
+        )
+        tensor = mean(tensor)
+    outputs = _copied(classifier.layer, "reused_classifier", tensor)
+    return keras.Model(graph_inputs(student), outputs, name=f"{student.name}_reused")
+
+
+def _pooled(tensor: keras.KerasTensor, sizes: Shape) -> keras.KerasTensor:
+    own = tuple(tensor.shape)[1:-1]
+    if own == tuple(sizes):
+        return tensor
+    if any(a is None or b is None or a % b for a, b in zip(own, sizes, strict=True)):
+        raise ValueError(
+            "The student's layer can be exported only where its sizes are multiples of those it "
+            f"is averaged to. Received: {own}. Expected: multiples of {tuple(sizes)}."
+        )
+    factors = tuple(a // b for a, b in zip(own, sizes, strict=True))
+    pooling = _POOLING[len(own) + 2][0]
+    return pooling(factors, data_format="channels_last", name="reused_sizes")(tensor)
+
+
+def _copied(layer: keras.layers.Layer, name: str, tensor: keras.KerasTensor) -> keras.KerasTensor:
+    """Calls a copy of a layer, with its weights."""
+    copy = type(layer).from_config({**layer.get_config(), "name": name})
+    outputs = copy(tensor)
+    copy.set_weights(layer.get_weights())
+    return outputs
