@@ -88,7 +88,7 @@ def unscaled_asymmetric_reverse_kl(student, teacher, labels):
 
 
 def norm_kd(student, teacher, labels):
-    """NormKD's values; its slopes run through the student's deviation, and golden numbers have them."""
+    """NormKD: the slope runs through the student's deviation too."""
     scale, own = (2.0 * side.std(axis=-1, ddof=1, keepdims=True) for side in (teacher, student))
     log_p, log_q = reference.log_softmax(teacher, scale), reference.log_softmax(student, own)
     values = scale[..., 0] ** 2 * reference.kl(log_p, log_q)

@@ -185,8 +185,8 @@ class ContrastiveRepresentation(FeatureLoss):
             raise ValueError(
                 "ContrastiveRepresentation must be told which samples a batch has. Received: "
                 f"inputs without {self.ids!r}. Expected: a dict of the models' inputs and of the "
-                f"samples' numbers, {{'inputs': x, {self.ids!r}: numpy.arange({self.samples})}}, or a "
-                "dataset of such; `with_ids=True` of keras_ats.data gives them."
+                f"samples' numbers, {{'inputs': x, {self.ids!r}: numpy.arange({self.samples})}}, "
+                "or a dataset of such; `with_ids=True` of keras_ats.data gives them."
             )
         ids = ops.cast(ops.reshape(lesson.ids, (-1,)), "int32")
         valid = ops.logical_and(ids >= 0, ids < self.samples)
@@ -196,7 +196,8 @@ class ContrastiveRepresentation(FeatureLoss):
         self, own: Tensor, other: Tensor, bank: keras.Variable, ids: Tensor | None, drawn: Tensor
     ) -> Tensor:
         """Scores against the kept partner, or the present one without ids, and the others."""
-        kept = ops.stop_gradient(ops.convert_to_tensor(bank))
+        # A copy, because torch writes into the bank before it looks for gradients.
+        kept = ops.stop_gradient(ops.copy(ops.convert_to_tensor(bank)))
         # Against all, since those drawn for each sample would be more numbers to gather.
         scores = ops.matmul(own, ops.transpose(kept))
         if ids is None:

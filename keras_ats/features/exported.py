@@ -7,8 +7,8 @@ from keras import layers
 
 from keras_ats.types import Shape
 from keras_ats.views.classifier import find_classifier
-from keras_ats.views.features import at_layers
-from keras_ats.views.graph import graph_inputs, graph_outputs, has_graph
+from keras_ats.views.features import find_layer, output_of
+from keras_ats.views.graph import graph_inputs, has_graph
 
 _POOLING = {
     3: (layers.AveragePooling1D, layers.GlobalAveragePooling1D),
@@ -32,13 +32,13 @@ def exported_student(loss: Any, distiller: Any) -> keras.Model:
         )
     classifier = find_classifier(teacher)
     (projector,), (name,) = loss.projectors, loss.student_names
-    features = graph_outputs(at_layers(student, None, (name,), "student"))["features"]
-    if classifier is None or not has_graph(student) or name not in features:
+    path = find_layer(student, name, "student") if has_graph(student) else ()
+    if classifier is None or len(path) != 1:
         raise ValueError(
             "The student's layer must be one of its own graph, not of a nested model's, to be "
             f"exported behind it. Received: {name!r} of '{student.name}'."
         )
-    tensor = features[name]
+    tensor = output_of(student, path[0], "student")
     rank = len(tensor.shape)
     if loss.data_format == "channels_first" and rank > 2:
         tensor = layers.Permute((*range(2, rank), 1), name="reused_channels_last")(tensor)

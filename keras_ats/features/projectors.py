@@ -30,6 +30,8 @@ def convolution(shape: Shape, channels: int, size: int) -> keras.layers.Layer:
         data_format="channels_last",
         dtype="float32",
     )
+    # Masked positions are zeros to it, as what lies beyond the border is.
+    layer.supports_masking = True
     layer.build(shape)
     return layer
 
@@ -59,6 +61,7 @@ class Stack(keras.layers.Layer):
         self, shape: Shape, units: list[tuple[int, int]], last_activation: bool = True
     ) -> None:
         super().__init__(dtype="float32")
+        self.supports_masking = True
         self.last_activation = last_activation
         self.convolutions, self.normalizations = [], []
         for channels, size in units:

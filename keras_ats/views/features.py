@@ -101,7 +101,7 @@ def _model_at(
     """A model over the same graph that gives its outputs, and those of the layers at `paths`."""
     own = {name: path[0] for name, path in paths.items() if len(path) == 1}
     within = {name: path for name, path in paths.items() if len(path) > 1}
-    features = {name: _output_of(model, layer, role) for name, layer in own.items()}
+    features = {name: output_of(model, layer, role) for name, layer in own.items()}
     outputs = {"logits": logits, "features": features}
     name = f"{model.name}_features"
     if not within:
@@ -133,7 +133,14 @@ def _run_of(
     )
 
 
-def _output_of(model: keras.Model, layer: keras.layers.Layer, role: str) -> keras.KerasTensor:
+def output_of(model: keras.Model, layer: keras.layers.Layer, role: str) -> keras.KerasTensor:
+    """Returns what a layer gives in a model's graph, or raises if that is not one tensor.
+
+    Args:
+        model: A model with a graph.
+        layer: A layer of it, not of a nested model.
+        role: `"teacher"` or `"student"`, for messages.
+    """
     calls = [node for node in nodes_of(model) if node.operation is layer]
     if len(calls) != 1 or len(calls[0].outputs) != 1:
         said = f"is called {len(calls)} times" if len(calls) != 1 else "has more than one output"
