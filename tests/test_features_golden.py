@@ -322,7 +322,8 @@ def test_contrastive_representation(case, monkeypatch):
     for bank, side in zip(loss.banks, (1, 2), strict=True):
         bank.assign(case[f"memory_v{side}"])
     loss.log_normalizers.assign([*(np.log(normalizers) if is_set else (0, 0)), float(is_set)])
-    monkeypatch.setattr(loss, "draw", lambda count: case["contrast_idx"][:, 1:].astype("int32"))
+    drawn = case["contrast_idx"][:, 1:].astype("int32")
+    monkeypatch.setattr(loss, "draw", lambda count, training: drawn)
     assert_agrees(loss, case, ids=case["sample_idx"])
     loss(case["student_feat"], case["teacher_feat"], ids=case["sample_idx"])
     for bank, side in zip(loss.banks, (1, 2), strict=True):

@@ -135,10 +135,11 @@ class ContrastiveRepresentation(FeatureLoss):
         self._generator = keras.random.SeedGenerator(abs(self.seed))
         self.random_state = self._generator.state
 
-    def draw(self, count: Any) -> Tensor:
-        """Returns the numbers of the others, `(count, negatives)`."""
+    def draw(self, count: Any, training: bool) -> Tensor:
+        """Returns the numbers of the others, `(count, negatives)`; the same in every evaluation."""
+        seed = self._generator if training else abs(self.seed)
         return keras.random.randint(
-            (count, self.negatives), 0, self.samples, dtype="int32", seed=self._generator
+            (count, self.negatives), 0, self.samples, dtype="int32", seed=seed
         )
 
     def parts(self, lesson: Lesson) -> dict[str, Tensor]:
@@ -157,7 +158,7 @@ class ContrastiveRepresentation(FeatureLoss):
             for one, embedding in zip(self._without_gradient(maps), self.embeddings, strict=True)
         )
         ids, valid = self._checked_ids(lesson, ops.shape(student)[0])
-        drawn = self.draw(ops.shape(student)[0])
+        drawn = self.draw(ops.shape(student)[0], lesson.training)
         of_teacher, of_student = (
             self._scores(own, other, bank, ids, drawn)
             for own, other, bank in (

@@ -252,7 +252,13 @@ class FeatureLoss(DistillationLoss):
         ]
         if self._built_on is None:
             self.build(*shapes)
-        lesson = Lesson(student._replace(mask=mask), teacher, None, sample_weight, ids, training)
+        lesson = Lesson(
+            student._replace(mask=mask),
+            teacher,
+            sample_weight=sample_weight,
+            ids=ids,
+            training=training,
+        )
         return self.parts(lesson)[self.name]
 
     def _outputs(self, given: Any, names: list[str], argument: str) -> Outputs:

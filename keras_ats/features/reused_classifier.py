@@ -28,7 +28,8 @@ class ReusedClassifier(FeatureLoss):
 
     with $P$ a 1x1, a 3x3 and a 1x1 convolution, each with BatchNormalization and a ReLU; the larger
     of two maps is averaged to the smaller one's sizes. The authors train with this loss alone,
-    `compile(loss=None, kd_weight=1.0, ...)`; the student's own head then learns nothing.
+    `compile(loss=None, kd_weight=1.0, ...)`; the student's own head then learns nothing, and is
+    best frozen.
     BatchNormalization **depends on the batch**: under `tf.distribute` each replica has statistics
     of its own.
 
