@@ -8,6 +8,7 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
+from backends import cases_in_turn
 from golden_cases import assert_matches, load
 from gradients import compiled_value_and_gradient
 from keras import ops
@@ -27,6 +28,8 @@ from keras_ats.record import Shapes
 from keras_ats.temperatures import StandardDeviation
 
 FIRST = "channels_first"
+
+pytestmark = cases_in_turn("the numbers are of the arithmetic, which keras.ops has on each backend")
 
 REPDISTILLER = {
     "at": features.AttentionTransfer,
