@@ -75,6 +75,101 @@ def test_symbolic_build():
         np.testing.assert_array_equal(one, other)
 
 
+def test_mark_as_called():
+    # What Keras asks before it exports a model; training runs a view that shares its layers.
+    model = models.linear()
+    assert model._called is False
+    _keras.mark_as_called(model)
+    assert model._called is True
+    other = models.linear()
+    other(np.ones((2, models.FEATURES), "float32"))
+    assert other._called is True
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="only there a model is emptied while it trains")
+def test_an_emptied_variable_asks_its_initializer(rng):
+    # `ModelWithSafeState` says there where the value is.
+    variable = keras.Variable(np.ones((2, 3), "float32"))
+    assert variable._initializer is None
+    value, variable._value = variable._value, None
+    variable._initializer = lambda shape, dtype=None: 5.0 * keras.ops.ones(shape, dtype)
+    np.testing.assert_array_equal(to_numpy(variable.value), np.full((2, 3), 5.0))
+    variable._value = value
+    np.testing.assert_array_equal(to_numpy(variable.value), np.ones((2, 3)))
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="only there a model is emptied while it trains")
+@pytest.mark.parametrize("method", ["fit", "evaluate", "predict"])
+def test_a_method_that_empties_a_model_hands_its_state_on_by_these_names(method, rng):
+    seen = []
+
+    class Model(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = layers.Dense(models.CLASSES)
+
+        def call(self, inputs):
+            return self.dense(inputs)
+
+        def _purge_model_variables(self, **kinds):
+            seen.append([kind for kind, is_given in kinds.items() if is_given])
+            super()._purge_model_variables(**kinds)
+
+        def _get_jax_state(self, *args, **kwargs):
+            state = super()._get_jax_state(*args, **kwargs)
+            seen.append(len(state))
+            return state
+
+    class Looks(keras.callbacks.Callback):
+        def look(self, batch, logs=None):
+            # `self.model` would give the variables their values back.
+            seen.append(list(model._jax_state))
+            assert model.dense.kernel._value is None
+
+        on_train_batch_end = on_test_batch_end = on_predict_batch_end = look
+
+    x, y = models.features(rng, 4)
+    model = Model()
+    model(x)
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    arguments = (x,) if method == "predict" else (x, y)
+    getattr(model, method)(*arguments, verbose=0, callbacks=[Looks()])
+    kinds, count, names = seen[:3]
+    expected = {
+        "fit": ["trainable", "non_trainable", "optimizer", "metrics"],
+        "evaluate": ["trainable", "non_trainable", "metrics"],
+        "predict": ["trainable", "non_trainable"],
+    }[method]
+    assert kinds == [f"{kind}_variables" for kind in expected]
+    assert count == len(expected)
+    assert set(names) <= set(kinds)
+
+
+@pytest.mark.skipif(BACKEND == "tensorflow", reason="Keras reads no batch there beforehand")
+def test_symbolic_build_reads_one_batch(rng):
+    shown = []
+
+    class Model(_keras.ModelWithSafeState):
+        def __init__(self):
+            super().__init__()
+            self.dense = layers.Dense(models.CLASSES)
+
+        def call(self, inputs):
+            return self.dense(inputs)
+
+        def look_at_batch(self, batch):
+            shown.append(batch)
+
+    x, y = models.features(rng)
+    model = Model()
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    for _ in range(2):
+        model.fit(models.batches(x, y, size=4), shuffle=False, verbose=0)
+    assert len(shown) == 1
+    for part, whole in zip(shown[0], (x, y), strict=True):
+        np.testing.assert_array_equal(to_numpy(keras.ops.convert_to_tensor(part)), whole[:4])
+
+
 def test_producer_and_call_arguments():
     inputs = keras.Input((None, 4))
     normalize, dense = layers.BatchNormalization(), layers.Dense(3)

@@ -276,3 +276,38 @@ def test_evaluate_gives_as_many_values_as_the_student(rng):
     loss, accuracy = distiller.evaluate(x, y, verbose=0)
     student.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
     assert (loss, accuracy) == pytest.approx(tuple(student.evaluate(x, y, verbose=0)), rel=1e-5)
+
+
+def test_whether_the_teacher_is_evaluated_may_change(rng):
+    """A compiled step of before would go on as it was, and the teacher's term would stay 0."""
+    x, y = models.features(rng)
+    distiller = Distiller(models.linear(), models.linear())
+    distiller.compile("sgd", kd_loss=TemperatureKD(2))
+    without = distiller.evaluate(x, y, verbose=0, return_dict=True)
+    distiller.evaluate_teacher = True
+    logs = distiller.evaluate(x, y, verbose=0, return_dict=True)
+    expected = models.kd(
+        models.outputs(distiller.student, x), models.outputs(distiller.teacher, x), 2.0
+    )
+    assert logs["kd_loss"] == pytest.approx(expected.mean(), rel=1e-4)
+    distiller.evaluate_teacher = False
+    assert distiller.evaluate(x, y, verbose=0, return_dict=True) == pytest.approx(without)
+    with pytest.raises(TypeError, match=r"evaluate_teacher"):
+        distiller.evaluate_teacher = "yes"
+
+
+@pytest.mark.parametrize("name", ["kd_loss", "student_weight"])
+def test_what_was_compiled_is_not_assigned(name):
+    distiller = Distiller(models.linear(), models.linear())
+    distiller.compile("sgd", kd_loss=TemperatureKD(2))
+    with pytest.raises(AttributeError, match=rf"Call `compile` again with {name}=.*assign"):
+        setattr(distiller, name, 0.3)
+
+
+@pytest.mark.parametrize("reduction", ["none", None])
+def test_a_supervised_loss_without_reduction_is_refused(reduction):
+    distiller = Distiller(models.linear(), models.linear())
+    loss = keras.losses.SparseCategoricalCrossentropy(True, reduction=reduction)
+    for given in (loss, [loss], {distiller.output_names[0]: loss}):
+        with pytest.raises(ValueError, match=r"one number.*SparseCategorical.*Leave `reduction`"):
+            distiller.compile("sgd", given, kd_loss=TemperatureKD(2))

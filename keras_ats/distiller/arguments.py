@@ -53,6 +53,12 @@ def as_lesson_metrics(metrics: Any) -> tuple[Any, ...]:
 
 
 def _check_each(value: Any, name: str, get: Callable[[Any], Any], expected: str) -> None:
+    if isinstance(value, keras.losses.Loss) and value.reduction in (None, "none"):
+        # TensorFlow would train on their sum, a step that grows with the batch.
+        raise ValueError(
+            f"A loss that trains must give one number. Received: {name}="
+            f"{type(value).__name__}(reduction={value.reduction!r}). Leave `reduction` out."
+        )
     if value is None or (callable(value) and not isinstance(value, type)):
         return
     if isinstance(value, Mapping) and "class_name" in value:

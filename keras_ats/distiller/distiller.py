@@ -273,6 +273,15 @@ class Distiller(ModelWithSafeState):
                 f"The {name} of a distiller cannot be exchanged. Received: {value!r}. Make a new "
                 "one: Distiller(teacher, student)."
             )
+        if name in ("kd_loss", "student_weight"):
+            raise AttributeError(
+                f"The {name} of a distiller is what it was compiled with. Received: {value!r}. "
+                f"Call `compile` again with {name}=...; what callbacks change are variables: "
+                "distiller.kd_weight.assign(...), distiller.kd_loss.temperature.assign(...)."
+            )
+        if name == "evaluate_teacher":
+            value = checks.as_boolean(value, name)
+            self.test_function = None  # The compiled step runs the teacher or does not.
         super().__setattr__(name, value)
 
     def build(self, input_shape: Any) -> None:

@@ -1,5 +1,6 @@
 """Warnings of what is allowed, and most often not what was meant."""
 
+import math
 import warnings
 from typing import Any
 
@@ -110,7 +111,12 @@ def _is_augmentation(layer: Any) -> bool:
 
 
 def _size(model: keras.Model) -> int:
-    return int(model.count_params()) if model.built else 0
+    """Number of parameters, without the statistics that training in float8 keeps of each."""
+    return sum(
+        math.prod(weight.shape)
+        for weight in model.weights
+        if not getattr(weight, "overwrite_with_gradient", False)
+    )
 
 
 def _of_keras(model: keras.Model, name: str) -> Any:
