@@ -244,3 +244,17 @@ def test_a_class_is_no_layer():
 def test_what_a_distiller_was_made_with_stays(name):
     with pytest.raises(AttributeError, match=rf"The {name} of a distiller cannot be exchanged"):
         setattr(compiled(None), name, None)
+
+
+def test_a_teacher_that_only_remembers_cannot_be_shown_anything():
+    class Remembers(keras_ats.teachers.Teacher):
+        variables = ()
+        output_names = ("o",)
+        shapes = keras_ats.Shapes()
+        supports_jit = True
+
+    with pytest.raises(ValueError, match=r"teacher that is run.*Remembers.*augment the data"):
+        keras_ats.Distiller(Remembers(), models.linear(), augmentation=noise())
+    keras_ats.Distiller(Remembers(), models.linear())
+    ensemble = keras_ats.teachers.Ensemble([models.linear(), models.linear()])
+    keras_ats.Distiller(ensemble, models.linear(), augmentation=noise())

@@ -6,6 +6,8 @@ from typing import Any, TypeAlias
 import keras
 
 from keras_ats._keras import all_layers
+from keras_ats.teachers.live import LiveTeacher
+from keras_ats.teachers.teacher import Teacher
 from keras_ats.types import Nested
 
 Augmentation: TypeAlias = Callable[[Any], Any] | Mapping[str, Callable[[Any], Any]] | None
@@ -32,6 +34,17 @@ def as_augmentation(augmentation: Any) -> Augmentation:
         )
     _check_frozen(augmentation)
     return augmentation
+
+
+def check_can_be_shown(teacher: Teacher) -> None:
+    """Raises if a teacher only remembers, so that it cannot see what the student is shown."""
+    if not isinstance(teacher, LiveTeacher) and not teacher.variables:
+        raise ValueError(
+            "`augmentation` is for a teacher that is run; what this one said is of other pictures. "
+            f"Received: a {type(teacher).__name__}, which has no variables. Leave `augmentation` "
+            "out and augment the data; keras_ats.cache_teacher(..., views=...) keeps what a teacher "
+            "says of augmented views."
+        )
 
 
 def augmented(augmentation: Augmentation, x: Nested) -> Nested:

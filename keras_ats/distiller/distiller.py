@@ -27,6 +27,7 @@ from keras_ats.distiller.augmentation import (
     as_augmentation,
     augmented,
     build_layers,
+    check_can_be_shown,
     seeds_of,
 )
 from keras_ats.distiller.hints import (
@@ -133,6 +134,8 @@ class Distiller(ModelWithSafeState):
     ) -> None:
         augmentation = as_augmentation(augmentation)
         pair = Pair(teacher, student, teacher_from_logits, student_from_logits, teacher_inputs)
+        if augmentation is not None:
+            check_can_be_shown(pair.teacher)
         if isinstance(pair.teacher, LiveTeacher):
             hint_if_teacher_is_small(pair.teacher.model, student)
         check_augmentation(pair.teacher, augmentation)
