@@ -146,10 +146,11 @@ class ModelWithSafeState(keras.Model):
 
     def _symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         def looked_at() -> Iterator[Any]:
-            for begin, end, batches in iterator:
+            # The number of a step comes first, in later versions of Keras two of them.
+            for *numbers, batches in iterator:
                 batch = batches[0] if isinstance(batches, list | tuple) else next(batches)
                 self.look_at_batch(batch)
-                yield begin, end, [batch]
+                yield (*numbers, [batch])
 
         # On TensorFlow it is no batch of the data that comes here, if any.
         is_read = iterator is not None and data_batch is None
