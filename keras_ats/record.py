@@ -42,6 +42,7 @@ class TopKLogits(NamedTuple):
             `ops.tail.TAIL_NODES`, float32, shape `(..., 8)`.
         count: How many others there are, shape `(...,)`.
         mean: Their mean, shape `(...,)`.
+        classes: How many classes there are in all.
     """
 
     values: Tensor
@@ -50,6 +51,7 @@ class TopKLogits(NamedTuple):
     tail: Tensor
     count: Tensor
     mean: Tensor
+    classes: int
 
 
 class Lesson(NamedTuple):

@@ -45,3 +45,13 @@ class Function:
     def __call__(self, x):
         self.calls += 1
         return np.asarray(x, "float32").reshape(len(x), -1) @ self.kernel
+
+
+def joined(logs, ids):
+    """Log-probabilities of the kept classes, and of all others together, float64."""
+    rest = np.exp(logs)
+    np.put_along_axis(rest, ids.astype(int), 0.0, axis=-1)
+    return np.concatenate(
+        [np.take_along_axis(logs, ids.astype(int), axis=-1), np.log(rest.sum(-1, keepdims=True))],
+        -1,
+    )

@@ -42,17 +42,7 @@ def kept(teacher, labels, top_k=KEPT, marks=1):
     carried = {name: ops.convert_to_tensor(part) for name, part in form.carry(rows).items()}
     values = carried["maximum"][..., None] + carried["differences"]
     names = ("ids", "maximum", "tail", "count", "mean")
-    return TopKLogits(values, *(carried[name] for name in names)), rows["ids"]
-
-
-def joined(logs, ids):
-    """Log-probabilities of the kept classes, and of all others together, float64."""
-    rest = np.exp(logs)
-    np.put_along_axis(rest, ids.astype(int), 0.0, axis=-1)
-    return np.concatenate(
-        [np.take_along_axis(logs, ids.astype(int), axis=-1), np.log(rest.sum(-1, keepdims=True))],
-        -1,
-    )
+    return TopKLogits(values, *(carried[name] for name in names), CLASSES), rows["ids"]
 
 
 def kl(target, logs):
@@ -60,17 +50,19 @@ def kl(target, logs):
 
 
 def expected_kd(student, teacher, labels, ids, t=3.0):
-    return t**2 * kl(joined(log_softmax(teacher, t), ids), joined(log_softmax(student, t), ids))
+    return t**2 * kl(
+        caches.joined(log_softmax(teacher, t), ids), caches.joined(log_softmax(student, t), ids)
+    )
 
 
 def expected_ats(student, teacher, labels, ids):
     temperatures = np.where(np.arange(CLASSES) == labels[:, None], 4.0, 2.0)
-    target = joined(log_softmax(teacher, temperatures), ids)
-    return -(np.exp(target) * joined(log_softmax(student), ids)).sum(axis=-1)
+    target = caches.joined(log_softmax(teacher, temperatures), ids)
+    return -(np.exp(target) * caches.joined(log_softmax(student), ids)).sum(axis=-1)
 
 
 def expected_dkd(student, teacher, labels, ids, t=4.0):
-    target, logs = (joined(log_softmax(one, t), ids) for one in (teacher, student))
+    target, logs = (caches.joined(log_softmax(one, t), ids) for one in (teacher, student))
     is_label = np.concatenate([ids == labels[:, None], np.zeros((ROWS, 1), bool)], -1)
 
     def parts(values):
@@ -134,8 +126,8 @@ def test_ignored_masked_and_soft_labels_and_the_teachers_own(batch):
     other = (labels + 1) % CLASSES
     mixed = 0.6 * rows + 0.4 * np.eye(CLASSES, dtype="float32")[other]
     both, ids = kept(teacher, mixed, marks=2)
-    target = joined(log_softmax(teacher, mixed * 4.0 + (1 - mixed) * 2.0), ids)
-    expected = -(np.exp(target) * joined(log_softmax(student), ids)).sum(axis=-1).mean()
+    target = caches.joined(log_softmax(teacher, mixed * 4.0 + (1 - mixed) * 2.0), ids)
+    expected = -(np.exp(target) * caches.joined(log_softmax(student), ids)).sum(axis=-1).mean()
     np.testing.assert_allclose(loss(student, both, labels=mixed), expected, rtol=TOLERANCE)
     # A label that the cache does not know is no number, rather than a wrong one.
     unknown = np.argmin(teacher, axis=-1)
@@ -147,12 +139,16 @@ def test_ignored_masked_and_soft_labels_and_the_teachers_own(batch):
 
 
 def _first(stored, count):
-    return TopKLogits(*(part[:count] for part in stored))
+    return TopKLogits(*(part[:count] for part in stored[:-1]), CLASSES)
 
 
 def test_what_needs_all_logits_is_refused(batch):
     student, teacher, labels = batch
     stored, _ = kept(teacher, labels)
+    with pytest.raises(
+        ValueError, match=r"a student with 59 classes.*a teacher with 60.*classes=59"
+    ):
+        TemperatureKD(4.0)(student[:, :59], stored)
     able = [
         TransformedTeacherKD(4.0, weighted=False),
         SoftTargetKD(4.0, divergence="reverse_kl"),

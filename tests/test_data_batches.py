@@ -8,9 +8,10 @@ import pytest
 import tensorflow as tf
 
 from keras_ats.data import Samples
+from keras_ats.data.batches.mixing import beta_quantiles
 from keras_ats.data.spectrograms import LOG_FLOOR
 
-ORDER, DOWN, RIGHT, FLIP = range(4)
+ORDER, DOWN, RIGHT, FLIP, PARTNER, SHARE, MIXER, BOX_DOWN, BOX_RIGHT = range(9)
 
 
 def make(count=23, shape=(8, 10, 3), **options):
@@ -246,3 +247,64 @@ def fit_evenly(network, samples):
     dataset = samples.batches(4, shuffle=True, augment=True)
     history = network.fit(dataset, steps_per_epoch=samples.steps(4), epochs=2, verbose=0)
     return history.history["loss"]
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="no backend is involved")
+@pytest.mark.parametrize(
+    "options", [{"mixup": 0.4}, {"cutmix": 1.0}, {"mixup": 0.4, "cutmix": 1.0}]
+)
+def test_mixing_is_numpys(options):
+    samples = make(20)
+    features, labels, ids = epoch(samples, 2, augment=False, seed=7, **options)
+    in_order = np.sort(samples.ids)
+    place = {sample: index for index, sample in enumerate(samples.ids.tolist())}
+    whole, classes = normalised(samples, samples.features), np.eye(4)
+    shares = []
+    for got, row, sample in zip(features, labels, map(int, ids), strict=True):
+        partner = int(in_order[below(20, draw(7, 2, sample, PARTNER))])
+        own, other = place[sample], place[partner]
+        quantile = below(65536, draw(7, 2, sample, SHARE))
+        kept = np.full((8, 10, 1), beta_quantiles(options.get("mixup", 1.0))[quantile])
+        is_mixed = "mixup" in options and (
+            len(options) == 1 or below(2, draw(7, 2, sample, MIXER)) == 0
+        )
+        if not is_mixed:
+            kept = 1.0 - box(sample, np.sqrt(1 - beta_quantiles(1.0)[quantile]))
+        share = kept.mean()
+        shares.append(share)
+        expected = kept * whole[own] + (1 - kept) * whole[other]
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+        expected = (
+            share * classes[samples.labels[own]] + (1 - share) * classes[samples.labels[other]]
+        )
+        np.testing.assert_allclose(row, expected, atol=1e-6)
+    assert np.ptp(shares) > 0.3
+
+
+def box(sample, ratio):
+    """Where a partner's box is, `(8, 10, 1)`."""
+    inside = np.zeros((8, 10, 1))
+    half = [int(length * ratio) // 2 for length in (8, 10)]
+    down, right = below(8, draw(7, 2, sample, BOX_DOWN)), below(10, draw(7, 2, sample, BOX_RIGHT))
+    inside[max(down - half[0], 0) : down + half[0], max(right - half[1], 0) : right + half[1]] = 1.0
+    return inside
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="no backend is involved")
+@pytest.mark.parametrize("concentration", [0.1, 0.4, 1.0, 3.0])
+def test_shares_are_those_of_the_beta_distribution(concentration):
+    found = beta_quantiles(concentration)
+    assert (np.diff(found) >= 0).all()
+    drawn = np.sort(np.random.default_rng(0).beta(concentration, concentration, 200_000))
+    at = np.linspace(0.01, 0.99, 99)
+    np.testing.assert_allclose(np.quantile(found, at), np.quantile(drawn, at), atol=0.01)
+
+
+def test_mixing_that_cannot_be_meant_is_refused():
+    samples = Samples.from_arrays(np.zeros((4, 3), "float32"), [0, 1, 0, 1])
+    with pytest.raises(ValueError, match="`cutmix` needs features of shape"):
+        samples.batches(2, cutmix=1.0)
+    with pytest.raises(ValueError, match="`mixup` must be a finite number of at least 0"):
+        samples.batches(2, mixup=-1)
+    with pytest.raises(ValueError, match="`views` must be at least 1"):
+        samples.batches(2, views=0)

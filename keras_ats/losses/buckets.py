@@ -9,7 +9,7 @@ from typing import NamedTuple
 from keras import ops
 
 from keras_ats.ops.absent_classes import LOG_OF_ZERO, finite_logits
-from keras_ats.ops.labels import are_class_ids
+from keras_ats.ops.labels import are_class_ids, shapes_fit
 from keras_ats.ops.tail import tail_log_sum_exp
 from keras_ats.record import TopKLogits
 from keras_ats.types import Tensor
@@ -46,6 +46,7 @@ def as_buckets(
         labels: In any form of `ops.label_distribution`, or None.
         temperatures: Of the teacher's and of the student's other classes.
     """
+    _check_classes(student, teacher)
     ids = ops.cast(teacher.ids, "int32")
     at_teacher, at_student = (ops.cast(ops.convert_to_tensor(t), "float32") for t in temperatures)
     tail = tail_log_sum_exp(teacher.tail, teacher.count, teacher.mean, at_teacher)
@@ -60,6 +61,18 @@ def as_buckets(
         _joined(values, tail),
         None if labels is None else _labels(ops.convert_to_tensor(labels), student, ids),
     )
+
+
+def _check_classes(student: Tensor, teacher: TopKLogits) -> None:
+    # Ids beyond the student's classes would be taken for others, without a word, on JAX.
+    shapes = tuple(student.shape[:-1]), tuple(teacher.ids.shape[:-1])
+    if student.shape[-1] != teacher.classes or not shapes_fit(*shapes):
+        raise ValueError(
+            "Student and teacher must have the same classes at the same positions. Received: a "
+            f"student with {student.shape[-1]} classes, at {shapes[0]}, and a teacher with "
+            f"{teacher.classes}, at {shapes[1]}. Of a vocabulary that is padded beyond the "
+            f"student's, cache_teacher(..., classes={student.shape[-1]}) keeps what they share."
+        )
 
 
 def _joined(kept: Tensor, others: Tensor) -> Tensor:

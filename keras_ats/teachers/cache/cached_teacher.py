@@ -233,7 +233,11 @@ class CachedTeacher(Teacher):
                 "The batch brings no logits along. Received: plain data, with a cache as the "
                 "teacher. Fit on cache.batches(...) or on cache.attach(data)."
             )
-        return Outputs(self._one_or_all({name: _logits(given[name]) for name in self.formats}))
+        return Outputs(
+            self._one_or_all(
+                {name: _logits(given[name], one.classes) for name, one in self.formats.items()}
+            )
+        )
 
     def steps(self, batch_size: int, drop_remainder: bool = False) -> int:
         """Number of batches in an epoch, for `fit(steps_per_epoch=...)`.
@@ -515,7 +519,7 @@ def shards_of(path: Path, of: Config) -> Shards:
     return Shards(path, manifest.identity(of), record, count, size)
 
 
-def _logits(carried: Mapping[str, Tensor]) -> Any:
+def _logits(carried: Mapping[str, Tensor], classes: int) -> Any:
     """Logits of the rows of one output, in float32."""
     maximum = ops.expand_dims(ops.cast(carried["maximum"], "float32"), -1)
     values = maximum + ops.cast(carried["differences"], "float32")
@@ -523,5 +527,11 @@ def _logits(carried: Mapping[str, Tensor]) -> Any:
         return values
     # What is kept of the tail is relative to the maximum, too.
     return TopKLogits(
-        values, carried["ids"], maximum[..., 0], carried["tail"], carried["count"], carried["mean"]
+        values,
+        carried["ids"],
+        maximum[..., 0],
+        carried["tail"],
+        carried["count"],
+        carried["mean"],
+        classes,
     )

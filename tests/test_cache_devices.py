@@ -1,0 +1,44 @@
+"""What is learned from a cache on two devices is what is learned on one."""
+
+import caches
+import keras
+import numpy as np
+import pytest
+
+import keras_ats
+from keras_ats.losses import AsymmetricTemperatureKD
+
+
+def learned(cache):
+    keras.utils.set_random_seed(1)
+    student = caches.network(5)
+    distiller = keras_ats.Distiller(cache, student)
+    distiller.compile(keras.optimizers.SGD(0.1, 0.9), kd_loss=AsymmetricTemperatureKD(4, 2))
+    history = distiller.fit(
+        cache.batches(8, shuffle=True, drop_remainder=True),
+        steps_per_epoch=cache.steps(8, drop_remainder=True),
+        epochs=2,
+        verbose=0,
+    ).history
+    return history["loss"], student.get_weights()
+
+
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="no data-parallel fit on torch")
+def test_two_devices_learn_from_a_cache_as_one(tmp_path):
+    teacher = caches.network()
+    cache = keras_ats.cache_teacher(
+        teacher, caches.samples(16), tmp_path, views=2, batch_size=16, verbose=0
+    )
+    expected, weights = learned(cache)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        scope = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope()
+    else:
+        devices = keras.distribution.list_devices("cpu")[:2]
+        scope = keras.distribution.DataParallel(devices=devices).scope()
+    with scope:
+        found, others = learned(cache)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    for one, other in zip(weights, others, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
