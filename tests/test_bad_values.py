@@ -273,7 +273,7 @@ ALLOWED = {
     "teachers.estimate_cache padding": (("None",), "an eighth of the height"),
     "mixup": (("None",), "none; a number is for samples alone, and arrays are given"),
     "cutmix": (("None",), "none; likewise"),
-    "ids": (("None",), "places"),
+    "teachers.estimate_cache ids": (("None",), "places"),
     "top_k": (("None",), "all"),
     "classes": (("None",), "all"),
     "teachers.estimate_cache views": (("None",), "one, where nothing is augmented"),

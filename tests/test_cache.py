@@ -108,7 +108,7 @@ def test_what_a_loss_misses_is_said_by_compile(teacher, tmp_path):
     augmenting = keras.Sequential(
         [keras.Input(caches.IMAGE), keras.layers.RandomFlip(name="flip"), caches.network(5)]
     )
-    with pytest.raises(ValueError, match="after the cached teacher was shown them"):
+    with pytest.raises(ValueError, match=r"is for a teacher that is run.*cache_teacher"):
         keras_ats.Distiller(cache, caches.network(5), augmentation=keras.layers.RandomFlip())
     with pytest.warns(UserWarning, match=r"augments what it is given, in \['flip'\]"):
         keras_ats.Distiller(cache, augmenting)

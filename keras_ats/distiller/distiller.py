@@ -31,7 +31,6 @@ from keras_ats.distiller.augmentation import (
     seeds_of,
 )
 from keras_ats.distiller.hints import (
-    check_augmentation,
     hint_if_nothing_is_learned,
     hint_if_plain_checkpoint,
     hint_if_student_augments,
@@ -138,7 +137,6 @@ class Distiller(ModelWithSafeState):
             check_can_be_shown(pair.teacher)
         if isinstance(pair.teacher, LiveTeacher):
             hint_if_teacher_is_small(pair.teacher.model, student)
-        check_augmentation(pair.teacher, augmentation)
         hint_if_student_augments(pair.teacher, student)
         # The student's own precision, so that Keras scales the loss for float16. Inputs are left
         # to the models: casting them here would take digits from a float32 teacher.

@@ -68,16 +68,6 @@ def hint_if_student_augments(teacher: Any, student: keras.Model) -> None:
         )
 
 
-def check_augmentation(teacher: Any, augmentation: Any) -> None:
-    """Raises if a batch would be changed after a cached teacher was shown it."""
-    if augmentation is not None and isinstance(teacher, CachedTeacher):
-        raise ValueError(
-            "`augmentation` would change the inputs after the cached teacher was shown them. "
-            f"Received: augmentation={augmentation!r} with a cache. Augment before the cache: "
-            "cache_teacher(teacher, samples, views=8), or in the data set that is cached."
-        )
-
-
 def hint_if_plain_checkpoint(callbacks: Any) -> None:
     """Warns, once in a process, of a `ModelCheckpoint` that will save a whole distiller.
 
