@@ -34,7 +34,7 @@ PIP         := -m pip install -qq --disable-pip-version-check
 PIP_INSTALL := $(PIP) -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage lint types docs package benchmark clean
+.PHONY: help demo test coverage lint types docs package bench benchmark clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -79,6 +79,12 @@ package: $(BUILD)/.ready $(WHEEL)/.ready  ## Build dist/ and check what people i
 	@$(WHEEL)/bin/python $(PIP) --no-deps --force-reinstall dist/*.whl
 	@cd "$$(mktemp -d)" && KERAS_BACKEND=$(BACKEND) TF_CPP_MIN_LOG_LEVEL=2 \
 	    $(CURDIR)/$(WHEEL)/bin/python -P $(CURDIR)/tests/wheel_check.py $(CURDIR)/dist
+
+bench: $(TEST)/.ready  ## Time steps and losses on all three backends, in the short form
+	@for backend in tensorflow jax torch; do for script in step loss; do \
+	    KERAS_BACKEND=$$backend TF_CPP_MIN_LOG_LEVEL=2 \
+	        $(TEST)/bin/python benchmarks/$$script.py --short $(ARGS) || exit 1; \
+	done; done
 
 benchmark: $(TEST)/.ready  ## Time a training step: BACKEND=tensorflow (default), jax or torch
 	@KERAS_BACKEND=$(BACKEND) TF_CPP_MIN_LOG_LEVEL=2 $(TEST)/bin/python benchmarks/step.py $(ARGS)

@@ -8,7 +8,16 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "keras_ats"
 # Files beside the rooms, which any room may use and which use no room.
-FOUNDATIONS = {"_keras", "checks", "configurable", "files", "record", "types", "version"}
+FOUNDATIONS = {
+    "_gradients",
+    "_keras",
+    "checks",
+    "configurable",
+    "files",
+    "record",
+    "types",
+    "version",
+}
 # What each room may import, besides itself and the foundations.
 ARROWS = {
     "ops": set(),

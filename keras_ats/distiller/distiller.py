@@ -4,6 +4,7 @@ import contextlib
 import math
 import warnings
 from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any, Self
 
 import keras
@@ -63,6 +64,12 @@ _FIXED = (
     "augmentation",
 )
 _SEED_PREFIXES = ("seed_", "augmentation_seed_")
+
+# An objective and its variables. Keras asks for them several times in a step, which runs in Python
+# on torch. Not an attribute of the model: its steps may run in several threads.
+_OF_STEP: ContextVar[tuple[Objective | None, Sequence[keras.Variable]]] = ContextVar(
+    "keras_ats_of_step", default=(None, ())
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_ats")
@@ -320,13 +327,13 @@ class Distiller(ModelWithSafeState):
 
     def train_step(self, *args: Any) -> Any:
         """Runs one training step; called by Keras, with the state first on JAX."""
-        with during(self, "step"):
+        with self._within_step():
             return super().train_step(*args)
 
     def test_step(self, *args: Any) -> Any:
         """Runs one evaluation step; called by Keras, with the state first on JAX."""
         # Under `tf.distribute` a step runs in a thread of its own.
-        with during(self, "step"), during(self, "evaluation"):
+        with self._within_step(), during(self, "evaluation"):
             return super().test_step(*args)
 
     def compute_loss(
@@ -616,9 +623,22 @@ class Distiller(ModelWithSafeState):
             seeds[f"augmentation_seed_{index}"] = one
         return seeds
 
+    @contextlib.contextmanager
+    def _within_step(self) -> Iterator[None]:
+        """Marks a step, in which the objective's variables are looked for once."""
+        token = _OF_STEP.set((self._objective, self._objective_variables))
+        try:
+            with during(self, "step"):
+                yield
+        finally:
+            _OF_STEP.reset(token)
+
     @property
-    def _objective_variables(self) -> list[keras.Variable]:
-        return [] if self._objective is None else self._objective.variables
+    def _objective_variables(self) -> Sequence[keras.Variable]:
+        if self._objective is None:
+            return ()
+        objective, variables = _OF_STEP.get()
+        return variables if objective is self._objective else self._objective.variables
 
     @property
     def _ignored(self) -> Any:

@@ -5,11 +5,13 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_ats._gradients import is_worth_own_gradient
 from keras_ats._keras import get_keras_mask
 from keras_ats.checks import as_string, as_whole_number
 from keras_ats.losses.reduction import as_reduction
 from keras_ats.ops.absent_classes import finite_logits
 from keras_ats.ops.label_range import has_label, invalid_labels, nan_where_invalid
+from keras_ats.ops.label_rows import label_cross_entropy
 from keras_ats.ops.labels import are_class_ids
 from keras_ats.ops.positions import weights_of_positions
 from keras_ats.types import Config, Tensor
@@ -75,6 +77,8 @@ class LabelCrossentropy(keras.losses.Loss):
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """Returns the cross-entropy of each position, shape `(...,)`."""
+        if self.ignore_class is None and is_worth_own_gradient(y_pred):
+            return label_cross_entropy(y_true, y_pred)
         logits = finite_logits(y_pred)
         if are_class_ids(y_true, logits):
             return keras.losses.sparse_categorical_crossentropy(

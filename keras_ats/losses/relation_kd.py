@@ -14,6 +14,9 @@ from keras_ats.ops.softmax import temperature_softmax
 from keras_ats.record import Lesson
 from keras_ats.types import Tensor
 
+# Where the size of the batch is not known: from how many classes on it is taken for the smaller.
+_MANY_CLASSES = 256
+
 
 @keras.saving.register_keras_serializable(package="keras_ats")
 class RelationKD(KDLoss):
@@ -79,10 +82,9 @@ class RelationKD(KDLoss):
         temperature, mask = self.temperature.value, lesson.student.mask
         student = _rows(temperature_softmax(lesson.student.logits, temperature), mask)
         teacher = _rows(ops.exp(self.soft_targets(lesson, temperature)), mask)
-        of_samples = _products(teacher) - _products(student)
-        of_classes = _products(ops.transpose(teacher)) - _products(ops.transpose(student))
+        of_samples = _products(teacher, teacher) - _products(student, student)
         batch_part = ops.sum(ops.square(of_samples), axis=-1)
-        class_part = ops.sum(ops.square(of_classes)) / student.shape[-1]
+        class_part = _class_distance(student, teacher) / student.shape[-1]
         values = self.batch_weight * batch_part + self.class_weight * class_part
         return ops.reshape(values, ops.shape(lesson.student.logits)[:-1])
 
@@ -94,6 +96,25 @@ def _rows(probabilities: Tensor, mask: Tensor | None) -> Tensor:
     return ops.reshape(probabilities, (-1, probabilities.shape[-1]))
 
 
-def _products(rows: Tensor) -> Tensor:
-    """Inner product of any two rows."""
-    return ops.matmul(rows, ops.transpose(rows))
+def _class_distance(student: Tensor, teacher: Tensor) -> Tensor:
+    r"""The squared distance of the relations between classes, by way of the smaller matrices.
+
+    With $D = P - Q$ and $S = P + Q$, products of samples tell it too, and nothing cancels where the
+    two agree:
+
+    $$\lVert P^\top P - Q^\top Q \rVert^2 = \tfrac12 \textstyle\sum
+    \big(D D^\top \circ S S^\top + D S^\top \circ S D^\top\big)$$
+    """
+    count, classes = student.shape
+    if classes < (_MANY_CLASSES if count is None else count):
+        student, teacher = ops.transpose(student), ops.transpose(teacher)
+        return ops.sum(ops.square(_products(teacher, teacher) - _products(student, student)))
+    difference, total = teacher - student, teacher + student
+    mixed = _products(difference, total)
+    squares = _products(difference, difference) * _products(total, total)
+    return 0.5 * ops.sum(squares + mixed * ops.transpose(mixed))
+
+
+def _products(rows: Tensor, others: Tensor) -> Tensor:
+    """Inner product of any row of the one with any row of the other."""
+    return ops.matmul(rows, ops.transpose(others))

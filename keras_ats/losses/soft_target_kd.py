@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_ats import checks
+from keras_ats._gradients import is_worth_own_gradient
 from keras_ats.adjustments.adjustment import Adjustment
 from keras_ats.adjustments.chain import as_adjustment
 from keras_ats.losses.kd_loss import KDLoss, LossOptions
@@ -16,11 +17,12 @@ from keras_ats.ops.divergences import (
     kl_divergence,
     reverse_kl_divergence,
 )
+from keras_ats.ops.soft_target_rows import LEAN_DIVERGENCES, soft_target_divergence
 from keras_ats.ops.softmax import temperature_log_softmax
 from keras_ats.record import Lesson
 from keras_ats.temperatures.asymmetric import Asymmetric
 from keras_ats.temperatures.constant import Constant, as_temperature
-from keras_ats.temperatures.temperature import Temperature, temperatures_of
+from keras_ats.temperatures.temperature import Temperature, has_gradient, temperatures_of
 from keras_ats.types import Tensor
 
 _DIVERGENCES = {
@@ -109,6 +111,8 @@ class SoftTargetKD(KDLoss):
 
     def call(self, lesson: Lesson) -> Tensor:
         """Returns the loss of each position, shape `(...,)`."""
+        if self._is_ordinary and is_worth_own_gradient(lesson.student.logits):
+            return self._lean_values(lesson)
         temperature = temperatures_of(self.temperature_rule, lesson)
         # How much a sample counts: the student's, unless it has one of the rule's own.
         scale = student_temperature = temperature
@@ -138,6 +142,36 @@ class SoftTargetKD(KDLoss):
         else:
             return None
         return teacher, teacher if self.student_temperature is None else self.student_temperature
+
+    def _lean_values(self, lesson: Lesson) -> Tensor:
+        """The same values, at the cost of a cross-entropy."""
+        temperature, correct_temperature = self.temperature_rule.by_label(lesson)
+        own = self.student_temperature
+        student_temperature = temperature if own is None else own.value
+        return soft_target_divergence(
+            self.divergence,
+            lesson.student.logits,
+            lesson.teacher.logits,
+            temperature,
+            student_temperature,
+            student_temperature**2 if self.scale_by_squared_temperature else ops.ones(()),
+            correct_temperature=correct_temperature,
+            labels=lesson.labels,
+        )
+
+    @property
+    def _is_ordinary(self) -> bool:
+        """Whether the loss is a divergence from a softmax, with no gradient but the student's."""
+        own, adjustment, rule = type(self), self.adjustment, self.temperature_rule
+        return (
+            self.divergence in LEAN_DIVERGENCES
+            and own.distance is SoftTargetKD.distance
+            and own.soft_targets is KDLoss.soft_targets
+            and (adjustment is None or type(adjustment).adjust_targets is Adjustment.adjust_targets)
+            and type(rule).of_student is Temperature.of_student
+            and not has_gradient(rule)
+            and (self.student_temperature is None or not self.student_temperature.trainable)
+        )
 
     def distance(self, targets: Tensor, log_probabilities: Tensor) -> Tensor:
         """Returns how far the student is from its targets, shape `(...,)`.

@@ -37,6 +37,7 @@ class Asymmetric(Temperature):
 
     needs_labels = True
     per_class = True
+    carries_gradient = False
 
     def __init__(self, correct_temperature: float = 4.0, wrong_temperature: float = 2.0) -> None:
         correct = checks.temperature(correct_temperature, "correct_temperature")
@@ -61,3 +62,9 @@ class Asymmetric(Temperature):
             self.correct_temperature,
             self.wrong_temperature,
         )
+
+    def by_label(self, lesson: Lesson) -> tuple[Tensor, Tensor | None]:
+        """Returns the temperature of the wrong classes, and that of the label's."""
+        if type(self).__call__ is not Asymmetric.__call__:
+            return super().by_label(lesson)
+        return self.wrong_temperature.value, self.correct_temperature.value

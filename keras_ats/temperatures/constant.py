@@ -32,6 +32,8 @@ class Constant(Temperature):
     Reference: Hinton, Vinyals, Dean, 2015, arXiv 1503.02531.
     """
 
+    carries_gradient = False
+
     def __init__(self, value: float = 4.0) -> None:
         self.value = self.add_variable(value, "temperature", checks.temperature)
 

@@ -25,6 +25,8 @@ class PerSample(Temperature):
             -501, which turns the loss around.
     """
 
+    carries_gradient = False
+
     def __init__(self, temperature: float, bias: float, minimum: float) -> None:
         self.temperature = self.add_variable(temperature, "temperature", checks.temperature)
         self.bias = self.add_variable(bias, "bias", checks.non_negative_number)

@@ -1,5 +1,7 @@
 """The base class of temperature rules."""
 
+import keras
+
 from keras_ats.configurable import Configurable
 from keras_ats.ops.arguments import as_factor
 from keras_ats.record import Lesson
@@ -16,6 +18,8 @@ class Temperature(Configurable):
         needs_labels: Whether `__call__` reads the labels. Defaults to False.
         per_class: Whether it gives the classes of one sample different temperatures. Such a rule
             cannot soften the student, whose temperature must then be given. Defaults to False.
+        carries_gradient: Whether what it gives may depend on what is trained. A loss takes a
+            longer way then. Defaults to True; stated by the class that implements `__call__`.
 
     Example:
 
@@ -33,6 +37,7 @@ class Temperature(Configurable):
 
     needs_labels: bool = False
     per_class: bool = False
+    carries_gradient: bool = True
 
     def __call__(self, lesson: Lesson) -> Tensor:
         """Returns the temperatures for one batch.
@@ -58,6 +63,32 @@ class Temperature(Configurable):
             As `__call__`; None (default) where the student has the teacher's.
         """
         return None
+
+    def by_label(self, lesson: Lesson) -> tuple[Tensor, Tensor | None]:
+        """Returns the temperatures, and that of the label's class by itself if it is another.
+
+        Args:
+            lesson: As for `__call__`.
+
+        Returns:
+            What `__call__` gives, and None; or a scalar for the wrong classes and one for the
+            label's, of which the temperatures of all classes need not be made.
+        """
+        return temperatures_of(self, lesson), None
+
+
+def has_gradient(rule: Temperature) -> bool:
+    """Whether a rule's temperatures may depend on what is trained."""
+    for owner in type(rule).__mro__:
+        # Below the one that says so, a subclass may compute something else.
+        if "carries_gradient" in vars(owner):
+            break
+        if "__call__" in vars(owner):
+            return True
+    parts = vars(rule).values()
+    return rule.carries_gradient or any(
+        isinstance(one, keras.Variable) and one.trainable for one in parts
+    )
 
 
 def temperatures_of(rule: Temperature, lesson: Lesson) -> Tensor:

@@ -1,0 +1,216 @@
+"""Functions of rows that bring their own gradient, on each backend in its own way.
+
+What a backend keeps of a loss for the way back is several times the logits. Keras has no way to do
+better that all backends share; this is the only place that asks them for it.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import keras
+
+from keras_ats.types import Tensor
+
+# Entries that are worked on at a time, so that what is made of them stays within a CPU's cache.
+_CHUNK = 2**17
+# An accelerator has more lanes to fill.
+_CHUNK_OF_ACCELERATOR = 2**24
+# Compiled backends fuse what a small batch needs as well.
+_WORTH_COMPILING = 2**19
+_MANY_CLASSES = 1000
+
+# A tuple of tensors: those with rows have as many as the logits, the others are scalars; or None.
+Constants: TypeAlias = Any
+
+
+class RowLoss(NamedTuple):
+    """A loss of rows in the forms that backends need; each is called with rows of a batch.
+
+    Attributes:
+        losses: Of logits and constants: the loss of each row `(N,)`, and what `gradient` needs of
+            each row, `(N, 1)`. Differentiable twice as it is.
+        gradient: Of logits, constants and what was kept: the gradient of each row `(N, C)`.
+        on_torch: Of logits, constants and an array `(N, C)` for the gradient or None: the loss of
+            each row, and what the gradient is still to be multiplied by, a scalar or `(N, 1)`, or
+            None. Torch fuses nothing, so this is written for it.
+    """
+
+    losses: Callable[[Tensor, Constants], tuple[Tensor, Sequence[Tensor]]]
+    gradient: Callable[[Tensor, Constants, Sequence[Tensor]], Tensor]
+    on_torch: Callable[[Tensor, Constants, Tensor | None], tuple[Tensor, Tensor | None]]
+
+
+def is_worth_own_gradient(logits: Tensor) -> bool:
+    """Whether a loss of these logits gains from a gradient of its own.
+
+    Args:
+        logits: Tensor of shape `(..., C)`; its number of rows may be unknown.
+    """
+    if keras.backend.backend() == "torch":
+        import torch
+
+        # What compiles or transforms torch code cannot look into a function with its own gradient.
+        is_meta = getattr(logits, "is_meta", True)
+        return not (is_meta or torch.compiler.is_compiling() or _is_transformed(torch))
+    if keras.backend.backend() not in ("jax", "tensorflow"):
+        return False
+    size = 1
+    for count in logits.shape:
+        if count is None:
+            return logits.shape[-1] is not None and logits.shape[-1] >= _MANY_CLASSES
+        size *= count
+    return size >= _WORTH_COMPILING
+
+
+def with_own_gradient(loss: RowLoss, logits: Tensor, constants: Constants) -> Tensor:
+    """The loss of each row, differentiable in the logits alone.
+
+    Args:
+        loss: What is computed.
+        logits: float32 tensor of shape `(N, C)`.
+        constants: The other arguments, without gradient.
+
+    Returns:
+        float32 tensor of shape `(N,)`.
+    """
+    backend = keras.backend.backend()
+    if backend == "torch":
+        result: Tensor = _torch_function().apply(logits, loss, constants)
+        return result
+    return (_on_jax if backend == "jax" else _on_tensorflow)(loss, logits, constants)
+
+
+def _rows_of(constants: Constants, start: int, stop: int) -> Constants:
+    """The constants of some rows."""
+    return type(constants)(
+        *(one if one is None or not one.shape else one[start:stop] for one in constants)
+    )
+
+
+@functools.cache
+def _torch_function() -> Any:
+    import torch
+
+    class WithOwnGradient(torch.autograd.Function):
+        """Makes the gradient on the way forth, where all it needs is at hand."""
+
+        @staticmethod
+        def forward(ctx: Any, logits: Tensor, loss: RowLoss, constants: Constants) -> Tensor:
+            needs_gradient = ctx.needs_input_grad[0]
+            gradient = torch.empty_like(logits) if needs_gradient else None
+            values = logits.new_empty(len(logits))
+            entries = _CHUNK if logits.device.type == "cpu" else _CHUNK_OF_ACCELERATOR
+            size = max(1, entries // logits.shape[-1])
+            scales = []
+            for start in range(0, len(logits), size):
+                chunk = slice(start, start + size)
+                values[chunk], scale = loss.on_torch(
+                    logits[chunk],
+                    _rows_of(constants, start, start + size),
+                    None if gradient is None else gradient[chunk],
+                )
+                scales.append(scale)
+            # Those of rows are one for each chunk; all others are the same.
+            ctx.scale = scales[0] if scales else None
+            if ctx.scale is not None and ctx.scale.ndim:
+                ctx.scale = torch.cat(scales)
+            ctx.save_for_backward(logits)
+            ctx.loss, ctx.constants, ctx.gradient = loss, constants, gradient
+            return values
+
+        @staticmethod
+        def backward(ctx: Any, weights: Tensor) -> tuple[Any, ...]:
+            is_differentiated = torch.is_grad_enabled()
+            gradient, ctx.gradient = ctx.gradient, None
+            if gradient is not None and not is_differentiated:
+                scale = weights[:, None]
+                return gradient.mul_(scale if ctx.scale is None else scale * ctx.scale), None, None
+            # Someone differentiates twice, or goes back a second time.
+            (logits,) = ctx.saved_tensors
+            with torch.enable_grad():
+                if not is_differentiated:
+                    logits = logits.detach().requires_grad_()
+                values, _ = ctx.loss.losses(logits, ctx.constants)
+                (exact,) = torch.autograd.grad(
+                    values, logits, weights, create_graph=is_differentiated
+                )
+            return exact, None, None
+
+    return WithOwnGradient
+
+
+def _is_transformed(torch: Any) -> bool:
+    """Whether the call runs within `torch.func`, such as `vmap` or `grad`."""
+    is_active = getattr(torch._C, "_are_functorch_transforms_active", None)
+    return is_active is not None and bool(is_active())
+
+
+def _on_jax(loss: RowLoss, logits: Tensor, constants: Constants) -> Tensor:
+    import jax
+
+    @jax.custom_vjp
+    def run(logits: Tensor, constants: Constants) -> Tensor:
+        return _losses_on_jax(loss, logits, constants)[0]
+
+    def forward(logits: Tensor, constants: Constants) -> tuple[Tensor, Any]:
+        values, kept = _losses_on_jax(loss, logits, constants)
+        return values, (logits, constants, kept)
+
+    def backward(known: Any, weights: Tensor) -> tuple[Tensor, None]:
+        logits, constants, kept = known
+        return weights[:, None] * loss.gradient(logits, constants, kept), None
+
+    run.defvjp(forward, backward)
+    result: Tensor = run(logits, constants)
+    return result
+
+
+def _losses_on_jax(
+    loss: RowLoss, logits: Tensor, constants: Constants
+) -> tuple[Tensor, Sequence[Tensor]]:
+    """The losses some rows at a time: XLA would write out each exponential of the whole batch."""
+    import jax
+
+    on_cpu = jax.default_backend() == "cpu"
+    size = max(1, (_CHUNK if on_cpu else _CHUNK_OF_ACCELERATOR) // logits.shape[1])
+    count = logits.shape[0]
+    # A loop over rows that lie on several devices would gather them on each.
+    if count <= size or keras.distribution.distribution() is not None:
+        return loss.losses(logits, constants)
+    number = -(-count // size)
+
+    def rows(start: Any) -> tuple[Tensor, Sequence[Tensor]]:
+        def take(values: Any) -> Any:
+            if values is None or not values.shape:
+                return values
+            return jax.lax.dynamic_slice_in_dim(values, start, size)
+
+        return loss.losses(take(logits), type(constants)(*map(take, constants)))
+
+    # The last chunk begins early enough to be whole: a part of it is computed twice.
+    starts = jax.numpy.minimum(jax.numpy.arange(number) * size, count - size)
+    whole = (number - 1) * size
+
+    def joined(values: Any) -> Any:
+        first = values[:-1].reshape(whole, *values.shape[2:])
+        return jax.numpy.concatenate([first, values[-1, size - (count - whole) :]])
+
+    values, kept = jax.lax.map(rows, starts)
+    return joined(values), [joined(one) for one in kept]
+
+
+def _on_tensorflow(loss: RowLoss, logits: Tensor, constants: Constants) -> Tensor:
+    import tensorflow as tf
+
+    @tf.custom_gradient
+    def run(logits: Tensor) -> Any:
+        values, kept = loss.losses(logits, constants)
+
+        def backward(weights: Tensor) -> Tensor:
+            return weights[:, None] * loss.gradient(logits, constants, kept)
+
+        return values, backward
+
+    result: Tensor = run(logits)
+    return result

@@ -1,0 +1,121 @@
+r"""The cross-entropy of logits with labels, row by row, with a gradient that needs little kept.
+
+$$L = -\sum_c y_c \log q_c, \qquad
+\frac{\partial L}{\partial z} = q \textstyle\sum_c y_c - y, \qquad q = \mathrm{softmax}(z)$$
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from keras import ops
+from keras.backend import standardize_dtype
+
+from keras_ats._gradients import RowLoss, with_own_gradient
+from keras_ats.ops.absent_classes import LOG_OF_ZERO, finite_logits, present_classes
+from keras_ats.ops.labels import are_class_ids
+from keras_ats.types import Tensor
+
+# A logit that is less counts as that of an absent class, which takes more care.
+LEAST_ORDINARY = -1e20
+
+
+class Labels(NamedTuple):
+    """Labels of `N` rows.
+
+    Attributes:
+        values: Ids of shape `(N, 1)`, int32, or rows of shape `(N, C)`, float32.
+    """
+
+    values: Tensor
+
+
+def label_cross_entropy(labels: Tensor, logits: Tensor) -> Tensor:
+    """The cross-entropy, differentiable in the logits alone.
+
+    Args:
+        labels: In any form of `label_distribution`; an id out of range counts as no label.
+        logits: Float tensor of shape `(..., C)`.
+
+    Returns:
+        float32 tensor of shape `(...,)`.
+    """
+    logits = ops.cast(logits, "float32")
+    rows = logits if len(logits.shape) == 2 else ops.reshape(logits, (-1, logits.shape[-1]))
+    values = with_own_gradient(_LABEL_LOSS, rows, Labels(label_rows(labels, logits)))
+    return values if len(logits.shape) == 2 else ops.reshape(values, ops.shape(logits)[:-1])
+
+
+def label_rows(labels: Tensor, logits: Tensor) -> Tensor:
+    """Labels in one of two forms: ids of shape `(N, 1)`, int32, or rows `(N, C)`, float32."""
+    if are_class_ids(labels, logits):
+        return ops.reshape(ops.cast(labels, "int32"), (-1, 1))
+    return ops.reshape(ops.cast(labels, "float32"), (-1, logits.shape[-1]))
+
+
+def distribution_of_rows(labels: Tensor, logits: Tensor) -> Tensor:
+    """What `label_rows` gave, as one distribution over classes per row, `(N, C)`."""
+    if "int" not in standardize_dtype(labels.dtype):
+        return labels
+    return ops.cast(labels == ops.arange(logits.shape[-1], dtype="int32"), "float32")
+
+
+def ids_and_validity(labels: Any, logits: Any) -> tuple[Any, Any]:
+    """For torch: ids that can be reached for, int64, and which of them are classes."""
+    ids = labels.long()
+    reachable = ids.clamp(0, logits.shape[-1] - 1)
+    return reachable, reachable == ids
+
+
+def _losses(logits: Tensor, constants: Labels) -> tuple[Tensor, Sequence[Tensor]]:
+    logits = finite_logits(logits)
+    top = ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True))
+    logits = logits - top
+    log_total = ops.log(ops.sum(ops.exp(logits), axis=-1, keepdims=True))
+    label = distribution_of_rows(constants.values, logits)
+    return ops.sum(label * (log_total - logits), axis=-1), [top + log_total]
+
+
+def _gradient(logits: Tensor, constants: Labels, kept: Sequence[Tensor]) -> Tensor:
+    label = distribution_of_rows(constants.values, logits)
+    total = ops.sum(label, axis=-1, keepdims=True)
+    gradient = total * ops.exp(finite_logits(logits) - kept[0]) - label
+    return ops.where(present_classes(logits), gradient, 0.0)
+
+
+def _on_torch(logits: Any, constants: Labels, gradient: Any) -> tuple[Any, Any]:
+    """The same for torch, which fuses nothing: few passes, and each exponential once."""
+    if logits.device.type == "cpu":
+        values = _ordinary_on_torch(logits, constants.values, gradient)
+        # Only a label of a class that the student lacks makes it as large, or NaN.
+        if bool((values < -LEAST_ORDINARY).all()):
+            return values, None
+    present = logits > LEAST_ORDINARY
+    values = _ordinary_on_torch(logits.clamp(min=LOG_OF_ZERO), constants.values, gradient)
+    if gradient is not None:
+        gradient.masked_fill_(~present, 0.0)
+    return values, None
+
+
+def _ordinary_on_torch(logits: Any, labels: Any, gradient: Any) -> Any:
+    import torch
+
+    answers = torch.softmax(logits, -1) if gradient is None else gradient
+    if gradient is not None:
+        torch.softmax(logits, -1, out=gradient)
+    top = logits.amax(-1, keepdim=True)
+    # The largest power is 1, and the largest probability its share of the total.
+    log_total = top - torch.log(answers.amax(-1, keepdim=True))
+    if labels.is_floating_point():
+        total = labels.sum(-1, keepdim=True)
+        if gradient is not None:
+            gradient.mul_(total).sub_(labels)
+        return (labels * (log_total - logits)).sum(-1)
+    ids, valid = ids_and_validity(labels, logits)
+    if gradient is not None:
+        gradient.scatter_add_(-1, ids, torch.full_like(top, -1.0))
+        if logits.device.type != "cpu" or not bool(valid.all()):
+            gradient *= valid
+    return torch.where(valid, log_total - logits.gather(-1, ids), 0.0)[:, 0]
+
+
+_LABEL_LOSS = RowLoss(_losses, _gradient, _on_torch)
