@@ -42,8 +42,8 @@ def check_can_be_shown(teacher: Teacher) -> None:
         raise ValueError(
             "`augmentation` is for a teacher that is run; what this one said is of other pictures. "
             f"Received: a {type(teacher).__name__}, which has no variables. Leave `augmentation` "
-            "out and augment the data; keras_ats.cache_teacher(..., views=...) keeps what a teacher "
-            "says of augmented views."
+            "out and augment the data; keras_ats.cache_teacher(..., views=...) keeps what is said "
+            "of augmented views."
         )
 
 
