@@ -44,6 +44,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--part", choices=PARTS, help="defaults to all")
     parser.add_argument("--teacher", default="wrn_28_4", help="of the part `large`")
     parser.add_argument("--steps", type=int, default=4, help="batches per contestant and round")
+    parser.add_argument("--sweep-samples", type=int, default=4 * BATCH, help="of the part `sweep`")
     parser.add_argument("--most-samples", type=int, default=50_000, help="of the part `cost`")
 
 
@@ -125,11 +126,12 @@ def large(folder: Path, arguments: argparse.Namespace) -> None:
 
 def sweep(folder: Path, arguments: argparse.Namespace) -> None:
     """Ten pairs of temperatures, a short run each, with the live teacher and with a cache."""
-    samples, epochs = images(4 * BATCH), 2
+    samples, epochs = images(arguments.sweep_samples), 2
     teacher = get(arguments.teacher, num_classes=CLASSES, name=arguments.teacher)
     minutes = {}
+    clock = time.process_time if arguments.processor_time else time.perf_counter
     for name in ("live", "cached"):
-        start = time.perf_counter()
+        start = clock()
         source: object = teacher
         batches = samples.batches(BATCH, shuffle=True, augment=True, views=epochs)
         if name == "cached":
@@ -144,7 +146,7 @@ def sweep(folder: Path, arguments: argparse.Namespace) -> None:
             one.kd_loss.correct_temperature = float(correct)
             one.student.set_weights(begin)
             one.fit(batches, steps_per_epoch=samples.steps(BATCH), epochs=epochs, verbose=0)
-        minutes[name] = round((time.perf_counter() - start) / 60, 2)
+        minutes[name] = round((clock() - start) / 60, 2)
     found = {
         "minutes": minutes,
         "ratio": round(minutes["live"] / minutes["cached"], 2),
@@ -152,6 +154,7 @@ def sweep(folder: Path, arguments: argparse.Namespace) -> None:
         "epochs": epochs,
         "samples": len(samples),
         "teacher": arguments.teacher,
+        "clock": "processor" if arguments.processor_time else "wall",
         "machine": harness.machine(),
     }
     keep(found, f"cache_sweep_{keras.backend.backend()}", arguments)
