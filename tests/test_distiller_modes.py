@@ -109,7 +109,7 @@ def _inductor_fault():
 @pytest.mark.skipif(BACKEND != "torch", reason="torch.compile is torch's")
 @pytest.mark.parametrize("compiler", ["eager", pytest.param("inductor", marks=pytest.mark.slow)])
 def test_torch_compile(compiler, monkeypatch, request):
-    """What is ours is whether the step can be traced; inductor then makes C++ of it, for minutes."""
+    """Ours is whether the step can be traced; inductor then makes C++ of it, for minutes."""
     if compiler == "inductor" and not request.config.getoption("--every-case"):
         pytest.skip("with --every-case")
     import torch

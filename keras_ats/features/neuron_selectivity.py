@@ -25,7 +25,9 @@ class NeuronSelectivity(FeatureLoss):
     Args:
         student_layers: As for `FeatureLoss`.
         teacher_layers: As for `FeatureLoss`.
-        **options: As for `FeatureLoss`: `data_format`, `reduction`, `name`.
+        data_format: As for `FeatureLoss`.
+        reduction: As for `FeatureLoss`.
+        name: As for `FeatureLoss`.
 
     Example:
 

@@ -23,7 +23,9 @@ class ProbabilisticTransfer(FeatureLoss):
     Args:
         student_layers: As for `FeatureLoss`.
         teacher_layers: As for `FeatureLoss`.
-        **options: As for `FeatureLoss`: `data_format`, `reduction`, `name`.
+        data_format: As for `FeatureLoss`.
+        reduction: As for `FeatureLoss`.
+        name: As for `FeatureLoss`.
 
     Example:
 
