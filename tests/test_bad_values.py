@@ -235,7 +235,7 @@ ALLOWED = {
     "binarize": (SWITCH, "1 and 0 are True and False"),
     "use_projector": (SWITCH, "1 and 0 are True and False"),
     "channels": (("None",), "as the deepest layer"),
-    "ids": (("'a'",), "a key"),
+    "features.ContrastiveRepresentation ids": (("'a'",), "a key"),
     "momentum": (("0",), "a share"),
     "mean_weight": (AT_LEAST_0, "a weight"),
     "normalizations": (("None", "'a'"), "the layers themselves; the name of a layer"),
