@@ -1,12 +1,17 @@
 """How long a distillation step takes, beside what it cannot do without and beside other ways.
 
-    KERAS_BACKEND=torch python benchmarks/step.py [--short] [--output]
+    KERAS_BACKEND=torch python benchmarks/step.py [--short] [--output] [--features]
 
 Teacher ResNet-20, student ResNet-8, images of 32x32, 100 classes, batches of 128. The floor is one
 plain student step plus one forward pass of the teacher. On torch, two loops in plain PyTorch over
 the same networks compete too: one that keeps gradients away from the teacher, and one that, like
 the code of many papers, does not. See `harness` for how it is measured.
+
+With `--features`, steps of ATS with a loss on inner layers beside it are measured against the step
+of ATS alone, method by method: at the last stage, or what the method is made for.
 """
+
+import argparse
 
 import harness
 import keras
@@ -22,8 +27,11 @@ OPTIMIZER = {"class_name": "SGD", "config": {"learning_rate": 0.05, "momentum": 
 
 
 def main() -> None:
-    arguments = harness.parse_arguments(__doc__)
+    arguments = harness.parse_arguments(__doc__, add_options)
     steps = 2 if arguments.short else 8
+    if arguments.features:
+        measure_features(arguments, steps)
+        return
     rounds = harness.measure(contestants(steps), arguments, calls=steps)
     floor = ("student step", "teacher forward")
     others = [name for name in rounds if name.endswith(" step") and name != "student step"]
@@ -42,6 +50,89 @@ def main() -> None:
         rounds, ratios, f"milliseconds per batch of {BATCH}", batch_size=BATCH, steps=steps
     )
     harness.publish(found, f"step_{keras.backend.backend()}", arguments)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds what only this script has."""
+    parser.add_argument(
+        "--features", action="store_true", help="compare losses on inner layers with none"
+    )
+
+
+def measure_features(arguments: argparse.Namespace, steps: int) -> None:
+    """Measures a step with each loss on inner layers, beside the step without."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(BATCH * steps, 32, 32, 3)).astype("float32")
+    y, ids = rng.integers(0, CLASSES, size=len(x)), np.arange(len(x))
+    teacher = get("resnet20", num_classes=CLASSES, name="teacher")
+    ats = keras_ats.losses.AsymmetricTemperatureKD(4.0, 2.0)
+
+    def fit(network: keras.Model, loss: object, inputs: object) -> harness.Contestant:
+        model = keras_ats.Distiller(teacher, network)
+        model.compile(
+            keras.optimizers.get(OPTIMIZER),
+            kd_loss=[ats] if loss is None else [ats, loss],
+            kd_weight=[0.5] if loss is None else [0.5, 1.0],
+            student_weight=0.5,
+        )
+        return lambda: model.fit(inputs, y, batch_size=BATCH, verbose=0, shuffle=False)
+
+    runs = {"ATS step": fit(student(), None, x)}
+    for name in feature_losses(student(), teacher, len(x)):
+        # Its layers have names of their own: they count.
+        network = student()
+        loss = feature_losses(network, teacher, len(x))[name]
+        inputs = {"x": x, "ids": ids} if loss.needs.ids else x
+        runs[f"ATS + {name} step"] = fit(network, loss, inputs)
+    rounds = harness.measure(runs, arguments, calls=steps)
+    ratios = {f"{name} / ATS step": (name, "ATS step") for name in rounds if name != "ATS step"}
+    found = harness.report(
+        rounds, ratios, f"milliseconds per batch of {BATCH}", batch_size=BATCH, steps=steps
+    )
+    harness.publish(found, f"step_features_{keras.backend.backend()}", arguments)
+
+
+def feature_losses(
+    network: keras.Model, teacher: keras.Model, samples: int
+) -> dict[str, keras_ats.features.FeatureLoss]:
+    """Every method by name, for the layers that it is made for."""
+    (maps, pool, before), (of_teacher, its_pool, its_before) = (
+        _layers(network),
+        _layers(teacher),
+    )
+    last, vector = (maps[-1], of_teacher[-1]), (pool, its_pool)
+    methods = keras_ats.features
+    return {
+        "Hint": methods.Hint(*last),
+        "Hint, orthogonal": methods.Hint(
+            *last, projector="orthogonal", normalize=True, pool=True, distance="huber"
+        ),
+        "AttentionTransfer": methods.AttentionTransfer(*last),
+        "NeuronSelectivity": methods.NeuronSelectivity(*last),
+        "VariationalInformation": methods.VariationalInformation(*last),
+        "FeatureOverhaul": methods.FeatureOverhaul(before, its_before),
+        "KnowledgeReview": methods.KnowledgeReview([*maps, pool], [*of_teacher, its_pool]),
+        "GaussianWasserstein": methods.GaussianWasserstein(*last),
+        "ReusedClassifier": methods.ReusedClassifier(*last),
+        "ClassAttention": methods.ClassAttention(*last),
+        "SimilarityPreserving": methods.SimilarityPreserving(*last),
+        "RelationalDistances": methods.RelationalDistances(*vector),
+        "ProbabilisticTransfer": methods.ProbabilisticTransfer(*vector),
+        "CorrelationCongruence": methods.CorrelationCongruence(*vector),
+        "ContrastiveRepresentation": methods.ContrastiveRepresentation(*vector, samples=samples),
+    }
+
+
+def _layers(model: keras.Model) -> tuple[list[str], str, str]:
+    """The ends of the stages, shallow to deep, the pooling, and the last BatchNormalization."""
+    stages = {
+        one.output.shape[1:]: one.name for one in model.layers if isinstance(one, keras.layers.ReLU)
+    }
+    pool, before = (
+        [one.name for one in model.layers if isinstance(one, kind)][-1]
+        for kind in (keras.layers.GlobalAveragePooling2D, keras.layers.BatchNormalization)
+    )
+    return list(stages.values()), pool, before
 
 
 def contestants(steps: int) -> dict[str, harness.Contestant]:
