@@ -244,3 +244,14 @@ def test_a_loss_keeps_layers_that_fit():
     with pytest.raises(ValueError, match="no layer"):
         distiller.compile(kd_loss=[loss, features.Hint("no", "hidden")])
     assert loss.projectors == [projector]
+
+
+def test_a_cache_has_no_layers(rng, tmp_path):
+    teacher = network_of_vectors("teacher")
+    x, y = models.features(rng, 8)
+    cache = keras_ats.cache_teacher(teacher, (x, y), tmp_path / "cache")
+    distiller = keras_ats.Distiller(cache, network_of_vectors("student"))
+    with pytest.raises(ValueError, match=r"not its inner layers.*\['hidden'\] of the teacher"):
+        distiller.compile(
+            kd_loss=[AsymmetricTemperatureKD(4, 2), features.Hint("hidden", "hidden")]
+        )
