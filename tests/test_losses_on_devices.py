@@ -4,6 +4,7 @@ import functools
 import json
 
 import conftest  # noqa: F401  # Sets up the devices, also in a process without pytest.
+import feature_cases
 import keras
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from keras import ops
 from processes import run_together
 
 from keras_ats import adjustments, losses, temperatures
+from keras_ats.features import FeatureLoss
+from keras_ats.record import Shapes
 
 CLASSES = 6
 INDEPENDENT = {
@@ -46,7 +49,36 @@ def make_batch():
     return student, teacher, rng.integers(0, CLASSES, 8), weights
 
 
+def on_inner_layers(case):
+    """Makes a loss on inner layers, whose own layers start alike."""
+
+    def create():
+        keras.utils.set_random_seed(0)
+        loss = case.create("layer", "layer")
+        shapes = Shapes(features={"layer": (None, 3, CLASSES // 3)})
+        loss.build(shapes, shapes)
+        return loss
+
+    return create
+
+
+# One bank for all is kept by one device, or by JAX's; the others refuse.
+KEEPS = {"contrastive_representation"}
+FEATURES = {name: case for name, case in feature_cases.CASES.items() if name not in KEEPS}
+INDEPENDENT |= {
+    name: on_inner_layers(case) for name, case in FEATURES.items() if not case.compares_samples
+}
+FEATURES_BATCH_DEPENDENT = {
+    name: on_inner_layers(case) for name, case in FEATURES.items() if case.compares_samples
+}
+
+
 def of_batch(loss, student, teacher, labels, sample_weight):
+    if isinstance(loss, FeatureLoss):
+        shape = (-1, 3, CLASSES // 3)
+        student, teacher = ops.reshape(student, shape), ops.reshape(teacher, shape)
+        with keras.StatelessScope():
+            return loss(student, teacher, sample_weight=sample_weight)
     return loss(student, teacher, labels=labels, sample_weight=sample_weight)
 
 
@@ -88,7 +120,8 @@ def on_four_devices(create, batch):
 def print_values_on_several_devices():
     run = {"tensorflow": on_two_replicas, "jax": on_four_devices}[keras.backend.backend()]
     values = {
-        name: run(create, make_batch()) for name, create in (INDEPENDENT | BATCH_DEPENDENT).items()
+        name: run(create, make_batch())
+        for name, create in (INDEPENDENT | BATCH_DEPENDENT | FEATURES_BATCH_DEPENDENT).items()
     }
     print(json.dumps(values))
 
@@ -133,8 +166,26 @@ def test_batch_dependent_losses_on_several_devices(name, on_several_devices):
     assert "replica" in create.__doc__
 
 
+@single_device_only
+@pytest.mark.parametrize("name", FEATURES_BATCH_DEPENDENT)
+def test_losses_on_inner_layers_that_compare_samples(name, on_several_devices):
+    create, batch = FEATURES_BATCH_DEPENDENT[name], make_batch()
+    actual = on_several_devices[name]
+    if keras.backend.backend() == "jax":
+        # One array over four devices: the batch is the global one, its statistics too.
+        np.testing.assert_allclose(actual, on_one_device(create(), batch), rtol=1e-4)
+        return
+    halves = [[part[:4] for part in batch], [part[4:] for part in batch]]
+    local = [on_one_device(create(), half) for half in halves]
+    np.testing.assert_allclose(actual, np.mean(local), rtol=1e-4)
+
+
 def test_every_public_loss_is_listed():
-    covered = {type(create()) for create in [*INDEPENDENT.values(), *BATCH_DEPENDENT.values()]}
+    covered = {
+        type(create())
+        for name, create in (INDEPENDENT | BATCH_DEPENDENT).items()
+        if name not in FEATURES
+    }
     public = {getattr(losses, name) for name in losses.__all__}
     bases = {
         losses.DistillationLoss,
