@@ -44,6 +44,25 @@ def test_readme(title):
     assert row("README.md", title) == pytest.approx(expected, abs=0.0051)
 
 
+@pytest.mark.parametrize("shape", ["128x100", "1024x1000"])
+def test_loss_page(shape):
+    files = [
+        ROOT / "benchmarks" / "results" / f"loss_{one}_{shape}.json" for one in ("jax", "torch")
+    ]
+    measured = [json.loads(file.read_text()) for file in files]
+    for name in measured[0]["times"]:
+        expected = []
+        for one in measured:
+            ratio = one["ratios"].get(f"{name} / floor", {})
+            expected += [
+                one["times"][name]["min"],
+                *(ratio.get(k) for k in ("of_minima", "median")),
+            ]
+            expected.append(one["peak_mib_beyond_logits"][name])
+        expected = [value for value in expected if value is not None]
+        assert row("docs/benchmarks.md", f"{shape} {name}") == pytest.approx(expected, abs=0.051)
+
+
 def test_pipeline_page():
     measured = json.loads((ROOT / "benchmarks" / "results" / "pipeline.json").read_text())
     page = (ROOT / "docs" / "benchmarks.md").read_text()
