@@ -15,6 +15,7 @@ from keras_ats import losses as losses
 from keras_ats import metrics as metrics
 from keras_ats import models as models
 from keras_ats import ops as ops
+from keras_ats import recipes as recipes
 from keras_ats import teachers as teachers
 from keras_ats import temperatures as temperatures
 from keras_ats import views as views
@@ -22,7 +23,9 @@ from keras_ats.diagnostics import check as check
 from keras_ats.diagnostics import diagnose as diagnose
 from keras_ats.diagnostics import suggest_temperatures as suggest_temperatures
 from keras_ats.distiller import Distiller as Distiller
+from keras_ats.recipes import compare as compare
 from keras_ats.recipes import distill_chain as distill_chain
+from keras_ats.recipes import search_temperatures as search_temperatures
 from keras_ats.recipes import self_distill as self_distill
 from keras_ats.record import Lesson as Lesson
 from keras_ats.record import Needs as Needs
@@ -44,6 +47,7 @@ __all__ = [
     "cache_teacher",
     "callbacks",
     "check",
+    "compare",
     "data",
     "diagnose",
     "diagnostics",
@@ -53,6 +57,8 @@ __all__ = [
     "metrics",
     "models",
     "ops",
+    "recipes",
+    "search_temperatures",
     "self_distill",
     "suggest_temperatures",
     "teachers",

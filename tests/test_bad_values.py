@@ -330,11 +330,18 @@ NOT_CALLED = {
     # arguments.
     "teachers.CachedTeacher",
     "cache_teacher",
+    # They train students with whatever is taken; test_comparison.py has what they refuse.
+    "compare",
+    "search_temperatures",
+    # Tables of results that functions make; what they draw is tested in test_comparison.py.
+    "diagnostics.plot_capacity",
+    "diagnostics.plot_student_gain",
+    "diagnostics.plot_temperature_map",
     # By their shorter names.
     "diagnostics.check",
     "diagnostics.diagnose",
     "diagnostics.suggest_temperatures",
-    # Described by their fields.
+    # Described by their fields, or made by functions.
     "diagnostics.CheckUp",
     "diagnostics.Finding",
     "diagnostics.Report",

@@ -8,6 +8,9 @@ from keras_ats.diagnostics.finding import CheckUp as CheckUp
 from keras_ats.diagnostics.finding import Finding as Finding
 from keras_ats.diagnostics.findings import TeacherFindings as TeacherFindings
 from keras_ats.diagnostics.report import Report as Report
+from keras_ats.diagnostics.result_figures import plot_capacity as plot_capacity
+from keras_ats.diagnostics.result_figures import plot_student_gain as plot_student_gain
+from keras_ats.diagnostics.result_figures import plot_temperature_map as plot_temperature_map
 from keras_ats.diagnostics.softening import Softening as Softening
 from keras_ats.diagnostics.teacher_figures import plot_class_similarity as plot_class_similarity
 from keras_ats.diagnostics.teacher_figures import plot_logits as plot_logits
@@ -26,10 +29,13 @@ __all__ = [
     "TeacherFindings",
     "check",
     "diagnose",
+    "plot_capacity",
     "plot_class_similarity",
     "plot_logits",
     "plot_reliability",
     "plot_soft_targets",
+    "plot_student_gain",
     "plot_temperature_curves",
+    "plot_temperature_map",
     "suggest_temperatures",
 ]

@@ -1,0 +1,336 @@
+"""A student with and without its teacher."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_ats import checks, files
+from keras_ats.configurable import serialize
+from keras_ats.distiller.distiller import Distiller
+from keras_ats.losses.asymmetric_temperature_kd import AsymmetricTemperatureKD
+from keras_ats.recipes.trials import Nobody, Nothing, Results, Trial
+
+ALONE = "student alone"
+
+
+class Comparison:
+    """What `compare` returns: every run, and the differences seed by seed.
+
+    Attributes:
+        values: What each run came to, by method, one for each seed; `"student alone"` first.
+        seeds: The seeds.
+        metric: Name of the value.
+
+    Args:
+        values: As the attribute.
+        seeds: As the attribute.
+        metric: As the attribute.
+
+    Example:
+
+    ```python
+    result = keras_ats.recipes.Comparison(
+        {"student alone": [0.80, 0.82], "ATS": [0.83, 0.84]}, [0, 1], "accuracy"
+    )
+    print(result)
+    result.difference("ATS")  # (0.025, 0.005): mean and standard error
+    ```
+    """
+
+    def __init__(
+        self, values: Mapping[str, Sequence[float]], seeds: Sequence[int], metric: str
+    ) -> None:
+        self.values = {name: list(each) for name, each in values.items()}
+        self.seeds, self.metric = list(seeds), metric
+
+    def difference(self, method: str) -> tuple[float, float]:
+        """Returns mean and standard error of the differences to the student alone, seed by seed.
+
+        Args:
+            method: Its name.
+
+        Returns:
+            The mean, and its standard error; NaN for a single seed.
+        """
+        if method not in self.values:
+            raise ValueError(
+                f"`method` was not compared. Received: method={method!r}. Expected: one of "
+                f"{list(self.values)}."
+            )
+        gaps = np.subtract(self.values[method], self.values[ALONE])
+        error = gaps.std(ddof=1) / len(gaps) ** 0.5 if len(gaps) > 1 else math.nan
+        return float(gaps.mean()), float(error)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns all values, as JSON takes them."""
+        return {"metric": self.metric, "seeds": self.seeds, "values": self.values}
+
+    def __str__(self) -> str:
+        """Returns one table."""
+        header = ["", self.metric, "spread", "difference", "better in"]
+        rows = []
+        for name, each in self.values.items():
+            spread = f"{np.std(each, ddof=1):.4f}" if len(each) > 1 else "one seed"
+            row = [name, f"{np.mean(each):.4f}", spread, "", ""]
+            if name != ALONE:
+                mean, error = self.difference(name)
+                row[3] = f"{mean:+.4f}" + (f" ± {error:.4f}" if len(each) > 1 else "")
+                better = sum(a > b for a, b in zip(each, self.values[ALONE], strict=True))
+                row[4] = f"{better} of {len(each)}"
+            rows.append(row)
+        widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+        lines = [
+            "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
+            for row in [header, *rows]
+        ]
+        note = (
+            "spread: standard deviation over seeds; difference: to the student alone, seed by "
+            "seed, ± standard error"
+        )
+        return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:], note])
+
+    __repr__ = __str__
+
+    def plot(self) -> Any:
+        """Returns a matplotlib figure: each seed a line from the student alone to each method."""
+        from keras_ats.diagnostics.style import clean, look, new_figure
+
+        figure = new_figure(1.7 * len(self.values) + 2, 3.6)
+        axes = figure.subplots()
+        names = list(self.values)
+        for index, seed in enumerate(self.seeds):
+            values = [self.values[name][index] for name in names]
+            axes.plot(names, values, label=f"seed {seed}", alpha=0.7, linewidth=1, **look(index))
+        means = [np.mean(self.values[name]) for name in names]
+        axes.plot(names, means, "_", color="black", markersize=34, markeredgewidth=3, label="mean")
+        clean(axes, "", "", self.metric)
+        axes.margins(x=0.15)
+        axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+        return figure
+
+
+def compare(
+    teacher: Any,
+    build_student: Callable[[], keras.Model],
+    train: Any,
+    test: Any,
+    kd_losses: Mapping[str, Any] | None = None,
+    *,
+    epochs: int = 1,
+    batch_size: int | None = None,
+    seeds: Sequence[int] = (0, 1, 2),
+    optimizer: Callable[[], keras.optimizers.Optimizer] | str = "adam",
+    loss: Any = "auto",
+    kd_weight: float = 0.5,
+    student_weight: float | None = None,
+    metric: str = "accuracy",
+    metrics: Sequence[Any] | None = None,
+    folder: str | Path | None = None,
+    verbose: bool = True,
+    **distiller: Any,
+) -> Comparison:
+    """Trains a student with its teacher and, with the same budget, alone; over several seeds.
+
+    A gain says nothing without its baseline. Students of one seed start from the same weights and
+    see the same batches, so their difference is the teacher's; that of several seeds says how much
+    of it is chance.
+
+    Args:
+        teacher: As for `Distiller`.
+        build_student: A function without arguments that makes a new student of one output.
+        train: `(x, y)`, or data that `fit` takes.
+        test: The same for `evaluate`. Choose nothing by it that you then report on it.
+        kd_losses: Distillation losses by the name that they are to have in the table. None
+            (default) is `{"ATS (4, 2)": AsymmetricTemperatureKD(4, 2)}`.
+        epochs: Of each training. Defaults to 1.
+        batch_size: Where `train` are arrays, as for `fit`. Defaults to None.
+        seeds: Of weights and order, at least one. Defaults to 0, 1, 2.
+        optimizer: Its name, or a function that makes one anew. Defaults to `"adam"`.
+        loss: As for `Distiller.compile`. Defaults to `"auto"`.
+        kd_weight: As for `Distiller.compile`; the student alone has weight 1. Defaults to 0.5.
+        student_weight: As for `Distiller.compile`. Defaults to None.
+        metric: The value of `evaluate` that is compared. Defaults to `"accuracy"`.
+        metrics: As for `Distiller.compile`. None (default) is `[metric]`, unless that is `"loss"`.
+        folder: Where finished runs are kept, so that a stopped comparison goes on. Defaults to
+            None, which keeps nothing.
+        verbose: Whether to show a progress bar. Defaults to True.
+        **distiller: Other arguments of `Distiller`, such as `teacher_inputs`.
+
+    Returns:
+        A `Comparison`: `print` it, or use `values`, `difference(name)`, `plot()`.
+
+    Raises:
+        TypeError: If an argument is of another kind.
+        ValueError: If there is no seed, `metric` is not logged, or `folder` holds results of other
+            settings.
+
+    Example:
+
+    ```python
+    x, y = np.random.rand(64, 8).astype("float32"), np.random.randint(0, 3, 64)
+    teacher = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)])
+
+    def build_student():
+        return keras.Sequential([keras.Input((8,)), keras.layers.Dense(3, "softmax")])
+
+    print(keras_ats.compare(teacher, build_student, (x, y), (x, y), seeds=[0, 1], verbose=False))
+    ```
+    """
+    checks.check_function(build_student, "build_student", "it makes a new student")
+    if kd_losses is None:
+        kd_losses = {"ATS (4, 2)": AsymmetricTemperatureKD(4, 2)}
+    if not isinstance(kd_losses, Mapping) or not kd_losses or ALONE in kd_losses:
+        raise TypeError(
+            "`kd_losses` must be a dict of losses by name. Received: "
+            f"kd_losses={kd_losses!r}. Expected: such as {{'KD': losses.TemperatureKD(4)}}."
+        )
+    plan = Plan(
+        build_student=build_student,
+        train=train,
+        test=test,
+        epochs=checks.as_integer(epochs, "epochs"),
+        batch_size=None if batch_size is None else checks.as_integer(batch_size, "batch_size"),
+        seeds=as_seeds(seeds),
+        optimizer=as_optimizer(optimizer),
+        loss=loss,
+        metric=checks.as_string(metric, "metric", "a value of `evaluate`"),
+        metrics=as_metrics(metrics, metric),
+        kd_weight=checks.non_negative_number(kd_weight, "kd_weight"),
+        student_weight=student_weight,
+        verbose=checks.as_boolean(verbose, "verbose"),
+    )
+    settings = plan.settings | {
+        "kd_losses": {name: serialize(one) for name, one in kd_losses.items()}
+    }
+    results = Results(as_file(folder, "comparison.json"), settings)
+    trials: dict[str, Callable[[], Trial]] = {ALONE: plan.alone}
+    for name, kd_loss in kd_losses.items():
+        trials[str(name)] = _later(plan, teacher, kd_loss, distiller)
+    bar = plan.progress(len(trials))
+    values: dict[str, list[float]] = {}
+    for name, make in trials.items():
+        values[name] = plan.run_seeds(name, make, results, bar)
+    return Comparison(values, plan.seeds, plan.metric)
+
+
+def _later(plan: "Plan", teacher: Any, kd_loss: Any, options: Any) -> Callable[[], Trial]:
+    return lambda: plan.distilled(teacher, kd_loss, options)
+
+
+class Plan:
+    """What all runs have in common.
+
+    Args:
+        **options: The checked arguments of `compare`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self.build_student = options["build_student"]
+        self.train, self.test = options["train"], options["test"]
+        self.epochs, self.batch_size = options["epochs"], options["batch_size"]
+        self.seeds: list[int] = options["seeds"]
+        self.optimizer, self.loss = options["optimizer"], options["loss"]
+        self.metric: str = options["metric"]
+        self.metrics = options["metrics"]
+        self.kd_weight, self.student_weight = options["kd_weight"], options["student_weight"]
+        self.verbose: bool = options["verbose"]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What runs must share to stand in one table."""
+        return {
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "kd_weight": self.kd_weight,
+            "student_weight": self.student_weight,
+            "metric": self.metric,
+            # Keras counts optimizers in their names.
+            "optimizer": serialize({**self.optimizer().get_config(), "name": None}),
+        }
+
+    def alone(self) -> Trial:
+        """Returns the trial of the student without a teacher."""
+        return self._trial(Nobody(), Nothing(), {"kd_weight": 0.0}, {})
+
+    def distilled(self, teacher: Any, kd_loss: Any, options: dict[str, Any]) -> Trial:
+        """Returns the trial with a teacher and this loss."""
+        weights = {"kd_weight": self.kd_weight, "student_weight": self.student_weight}
+        return self._trial(teacher, kd_loss, weights, options)
+
+    def progress(self, trials: int) -> Any:
+        """Returns a progress bar for so many trials, or None."""
+        total = trials * len(self.seeds)
+        return keras.utils.Progbar(total, unit_name="student") if self.verbose else None
+
+    def run_seeds(
+        self, name: str, make: Callable[[], Trial], results: Results, bar: Any
+    ) -> list[float]:
+        """Returns what students of all seeds come to; nothing is built if all are done."""
+        made: list[Trial] = []
+
+        def run(seed: int) -> float:
+            if not made:
+                made.append(make())
+            return made[0].run(seed)
+
+        values = []
+        for seed in self.seeds:
+            values.append(results.get(name, seed, lambda seed=seed: run(seed)))  # type: ignore[misc]
+            if bar is not None:
+                bar.add(1)
+        return values
+
+    def _trial(self, teacher: Any, kd_loss: Any, weights: Any, options: dict[str, Any]) -> Trial:
+        distiller = Distiller(teacher, self.build_student(), **options)
+        distiller.compile(
+            self.optimizer(), loss=self.loss, kd_loss=kd_loss, metrics=self.metrics, **weights
+        )
+        fit = {"epochs": self.epochs, "batch_size": self.batch_size, "verbose": 0}
+        return Trial(distiller, self.build_student, self.train, self.test, fit, self.metric)
+
+
+def as_seeds(seeds: Any) -> list[int]:
+    """Returns seeds, or raises if there is none or one is there twice."""
+    if isinstance(seeds, range):
+        seeds = list(seeds)
+    given = [
+        checks.as_integer(one, "seeds", minimum=0)
+        for one in checks.as_list(seeds, "seeds", "[0, 1, 2]")
+    ]
+    if not given or len(set(given)) < len(given):
+        raise ValueError(
+            f"`seeds` must be different numbers, at least one. Received: seeds={seeds}."
+        )
+    return given
+
+
+def as_optimizer(optimizer: Any) -> Callable[[], keras.optimizers.Optimizer]:
+    """Returns a function that makes an optimizer, from its name or such a function."""
+    if isinstance(optimizer, str) and optimizer:
+        keras.optimizers.get(optimizer)
+        return lambda: keras.optimizers.get(optimizer)
+    made = optimizer() if callable(optimizer) else None
+    if not isinstance(made, keras.optimizers.Optimizer):
+        raise TypeError(
+            "`optimizer` must be the name of one, or a function that makes one anew for each "
+            f"student. Received: optimizer={optimizer!r}. Expected: such as lambda: "
+            "keras.optimizers.Adam(1e-3)."
+        )
+    return optimizer
+
+
+def as_metrics(metrics: Any, metric: Any) -> list[Any]:
+    """Returns the metrics that are to be logged: those given, or the one that counts."""
+    if metrics is not None:
+        return checks.as_list(metrics, "metrics", "['accuracy']")
+    # Logged in any case.
+    return [] if metric in ("loss", "student_loss") else [metric]
+
+
+def as_file(folder: Any, name: str) -> Path | None:
+    """Returns the file within a folder, or None for None."""
+    return None if folder is None else files.local_path(folder, "folder") / name

@@ -1,0 +1,190 @@
+"""The two temperatures of ATS by trial, on validation data."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_ats import checks
+from keras_ats.losses.asymmetric_temperature_kd import AsymmetricTemperatureKD
+from keras_ats.recipes.comparison import ALONE, Plan, as_file, as_metrics, as_optimizer, as_seeds
+from keras_ats.recipes.trials import Results, Trial
+
+_Pair = tuple[float, float]
+
+
+class TemperatureSearch:
+    """What `search_temperatures` returns.
+
+    Attributes:
+        values: What students came to, one for each seed, by pair of correct and wrong temperature.
+        alone: The same of the student without its teacher.
+        metric: Name of the value.
+
+    Args:
+        values: As the attribute.
+        alone: As the attribute.
+        metric: As the attribute.
+
+    Example:
+
+    ```python
+    result = keras_ats.recipes.TemperatureSearch(
+        {(4.0, 2.0): [0.91, 0.92], (4.0, 4.0): [0.90, 0.90]}, [0.88, 0.89], "accuracy"
+    )
+    result.best  # (4.0, 2.0)
+    ```
+    """
+
+    def __init__(
+        self, values: Mapping[_Pair, Sequence[float]], alone: Sequence[float], metric: str
+    ) -> None:
+        self.values = {pair: list(each) for pair, each in values.items()}
+        self.alone, self.metric = list(alone), metric
+
+    @property
+    def means(self) -> dict[_Pair, float]:
+        """Mean over seeds by pair."""
+        return {pair: float(np.mean(each)) for pair, each in self.values.items()}
+
+    @property
+    def best(self) -> _Pair:
+        """The pair with the largest mean."""
+        means = self.means
+        return max(means, key=lambda pair: means[pair])
+
+    def __str__(self) -> str:
+        """Returns the pairs, the best first, and the student alone."""
+        means = sorted(self.means.items(), key=lambda one: -one[1])
+        lines = [f"correct  wrong  {self.metric}", "-" * (16 + len(self.metric))]
+        lines += [f"{pair[0]:7.4g}  {pair[1]:5.4g}  {mean:.4f}" for pair, mean in means]
+        return "\n".join([*lines, f"student alone    {np.mean(self.alone):.4f}"])
+
+    __repr__ = __str__
+
+    def plot(self) -> Any:
+        """Returns the heat map, a matplotlib figure; needs the extra `plot`."""
+        from keras_ats.diagnostics.result_figures import plot_temperature_map
+
+        label = f"{self.metric} (student alone: {np.mean(self.alone):.3f})"
+        return plot_temperature_map(self.means, label)
+
+
+def search_temperatures(
+    teacher: Any,
+    build_student: Callable[[], keras.Model],
+    train: Any,
+    validation: Any,
+    *,
+    correct_temperatures: Sequence[float] = (2.0, 4.0, 6.0, 8.0),
+    wrong_temperatures: Sequence[float] = (1.0, 2.0, 4.0),
+    epochs: int = 1,
+    batch_size: int | None = None,
+    seeds: Sequence[int] = (0, 1),
+    optimizer: Callable[[], keras.optimizers.Optimizer] | str = "adam",
+    loss: Any = "auto",
+    kd_weight: float = 0.5,
+    metric: str = "accuracy",
+    folder: str | Path | None = None,
+    verbose: bool = True,
+    **distiller: Any,
+) -> TemperatureSearch:
+    """Tries pairs of temperatures on validation data, and the student alone.
+
+    Pairs whose wrong temperature is above the correct one are left out. One distiller is compiled,
+    and its temperatures assigned, so that a pair costs a training and nothing else.
+
+    Args:
+        teacher: As for `Distiller`; a `CachedTeacher`, which need not be run, makes it cheap.
+        build_student: A function without arguments that makes a new student of one output.
+        train: `(x, y)`, or data that `fit` takes.
+        validation: The same for `evaluate`: held-out data, never those of the test.
+        correct_temperatures: To be tried. Defaults to 2, 4, 6, 8.
+        wrong_temperatures: To be tried. Defaults to 1, 2, 4.
+        epochs: Of each training. Defaults to 1.
+        batch_size: Where `train` are arrays. Defaults to None.
+        seeds: Of weights and order. Defaults to 0 and 1.
+        optimizer: Its name, or a function that makes one anew. Defaults to `"adam"`.
+        loss: As for `Distiller.compile`. Defaults to `"auto"`.
+        kd_weight: As for `Distiller.compile`. Defaults to 0.5.
+        metric: The value of `evaluate` that counts, larger being better. Defaults to `"accuracy"`.
+        folder: Where finished runs are kept, so that a stopped search goes on. Defaults to None.
+        verbose: Whether to show a progress bar. Defaults to True.
+        **distiller: Other arguments of `Distiller`.
+
+    Returns:
+        A `TemperatureSearch`: `print` it, or use `best`, `means`, `plot()`.
+
+    Raises:
+        TypeError: If an argument is of another kind.
+        ValueError: If no pair is left, or `folder` holds results of other settings.
+
+    Example:
+
+    ```python
+    x, y = np.random.rand(64, 8).astype("float32"), np.random.randint(0, 3, 64)
+    teacher = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)])
+
+    def build_student():
+        return keras.Sequential([keras.Input((8,)), keras.layers.Dense(3, "softmax")])
+
+    found = keras_ats.search_temperatures(
+        teacher, build_student, (x[:48], y[:48]), (x[48:], y[48:]),
+        correct_temperatures=[4.0], wrong_temperatures=[2.0], seeds=[0], verbose=False,
+    )
+    found.best
+    ```
+    """
+    checks.check_function(build_student, "build_student", "it makes a new student")
+    grids = [
+        [checks.temperature(one, name) for one in checks.as_list(given, name, "[4.0, 8.0]")]
+        for name, given in (
+            ("correct_temperatures", correct_temperatures),
+            ("wrong_temperatures", wrong_temperatures),
+        )
+    ]
+    pairs = [(correct, wrong) for correct in grids[0] for wrong in grids[1] if wrong <= correct]
+    if not pairs:
+        raise ValueError(
+            "No pair is left to try: the correct temperature must not be below the wrong one. "
+            f"Received: correct_temperatures={correct_temperatures!r}, "
+            f"wrong_temperatures={wrong_temperatures!r}."
+        )
+    plan = Plan(
+        build_student=build_student,
+        train=train,
+        test=validation,
+        epochs=checks.as_integer(epochs, "epochs"),
+        batch_size=None if batch_size is None else checks.as_integer(batch_size, "batch_size"),
+        seeds=as_seeds(seeds),
+        optimizer=as_optimizer(optimizer),
+        loss=loss,
+        metric=checks.as_string(metric, "metric", "a value of `evaluate`"),
+        metrics=as_metrics(None, metric),
+        kd_weight=checks.non_negative_number(kd_weight, "kd_weight"),
+        student_weight=None,
+        verbose=checks.as_boolean(verbose, "verbose"),
+    )
+    results = Results(as_file(folder, "temperatures.json"), plan.settings)
+    bar = plan.progress(len(pairs) + 1)
+    alone = plan.run_seeds(ALONE, plan.alone, results, bar)
+    kd_loss = AsymmetricTemperatureKD(*pairs[0])
+    made: list[Trial] = []
+
+    def trial_at(pair: _Pair) -> Trial:
+        if not made:
+            made.append(plan.distilled(teacher, kd_loss, distiller))
+        made[0].settings = {
+            id(kd_loss.correct_temperature): pair[0],
+            id(kd_loss.wrong_temperature): pair[1],
+        }
+        return made[0]
+
+    values = {
+        pair: plan.run_seeds(f"{pair[0]:g}, {pair[1]:g}", partial(trial_at, pair), results, bar)
+        for pair in pairs
+    }
+    return TemperatureSearch(values, alone, plan.metric)

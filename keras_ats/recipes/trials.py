@@ -1,0 +1,150 @@
+"""Students trained again and again: the same budget, several seeds, kept when they are done."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_ats import files
+from keras_ats._keras import symbolic_build
+from keras_ats.distiller.distiller import Distiller
+from keras_ats.losses.distillation_loss import DistillationLoss
+from keras_ats.record import Lesson, Needs, Outputs, Shapes
+from keras_ats.types import Config, Nested, Tensor
+
+
+class Nobody:
+    """Stands in the teacher's place where a student is trained alone; says and costs nothing."""
+
+    variables = ()
+    output_names = ("nobody",)
+    shapes = Shapes()
+    supports_jit = True
+
+    def prepare(self, needs: Needs) -> None:
+        """Has nothing to prepare."""
+
+    def split(self, x: Nested) -> tuple[Nested, Nested]:
+        """Returns all inputs as the student's."""
+        return x, None
+
+    def __call__(self, given: Nested) -> Outputs:
+        """Says nothing."""
+        return Outputs(None)
+
+
+class Nothing(DistillationLoss):
+    """The loss that goes with `Nobody`."""
+
+    name = "nothing"
+
+    def parts(self, lesson: Lesson) -> dict[str, Tensor]:
+        """Returns 0."""
+        return {self.name: ops.zeros(())}
+
+
+class Trial:
+    """A distiller that is compiled once and trained from new weights for each seed.
+
+    Args:
+        distiller: Compiled.
+        build_student: Makes a new student.
+        train: What `fit` takes: `(x, y)` or one set of data.
+        test: What `evaluate` takes.
+        fit: Other arguments of `fit`.
+        metric: Name of the value of `evaluate` that counts.
+    """
+
+    def __init__(
+        self,
+        distiller: Distiller,
+        build_student: Callable[[], keras.Model],
+        train: Any,
+        test: Any,
+        fit: Config,
+        metric: str,
+    ) -> None:
+        self.distiller, self.build_student = distiller, build_student
+        self.train, self.test, self.options, self.metric = train, test, fit, metric
+        # Values that this trial is about, by the `id` of their variables.
+        self.settings: dict[int, float] = {}
+        distiller.optimizer.build(distiller.trainable_variables)
+        if isinstance(train, tuple):
+            # The first `fit` would do it, draw random numbers for it, and shuffle otherwise.
+            first = keras.tree.map_structure(lambda leaf: leaf[:2], train[:2])
+            symbolic_build(distiller, first)
+        of_student = {id(variable) for variable in distiller.student.variables}
+        self._rest = [
+            (variable, np.array(ops.convert_to_numpy(variable)))
+            for variable in (*distiller.variables, *distiller.optimizer.variables)
+            if id(variable) not in of_student
+        ]
+
+    def run(self, seed: int) -> float:
+        """Trains a new student and returns what it comes to."""
+        keras.utils.set_random_seed(seed)
+        fresh = self.build_student()
+        for variable, new in zip(self.distiller.student.variables, fresh.variables, strict=True):
+            variable.assign(ops.convert_to_numpy(new))
+        for variable, value in self._rest:
+            variable.assign(self.settings.get(id(variable), value))
+        # Before both: students of one seed see the same batches.
+        keras.utils.set_random_seed(seed)
+        self.distiller.fit(*_arguments(self.train), **self.options)
+        logs = self.distiller.evaluate(*_arguments(self.test), verbose=0, return_dict=True)
+        if self.metric not in logs:
+            raise ValueError(
+                f"`metric` is not among what `evaluate` returns. Received: metric={self.metric!r}. "
+                f"Expected: one of {sorted(logs)}."
+            )
+        return float(logs[self.metric])
+
+
+class Results:
+    """What is done already, in a file that is there whole or not at all.
+
+    Args:
+        path: The file; None keeps nothing.
+        settings: What the runs have in common; a file of others is refused.
+
+    Raises:
+        ValueError: If the file is of other settings.
+    """
+
+    def __init__(self, path: Path | None, settings: Config) -> None:
+        self.path, self.settings = path, json.loads(json.dumps(settings, default=str))
+        self.done: dict[str, float] = {}
+        if path is not None and path.exists():
+            saved = json.loads(path.read_text(encoding="utf-8"))
+            different = [
+                name for name in self.settings if saved["settings"].get(name) != self.settings[name]
+            ]
+            if different:
+                raise ValueError(
+                    f"`folder` holds results of other settings. Received: {path}, with another "
+                    f"{', '.join(different)}. Give another folder, or delete it."
+                )
+            self.done = saved["runs"]
+
+    def get(self, name: str, seed: int, run: Callable[[], float]) -> float:
+        """Returns a result, by running only if it is not there."""
+        key = f"{name} / seed {seed}"
+        if key not in self.done:
+            self.done[key] = run()
+            self._save()
+        return self.done[key]
+
+    def _save(self) -> None:
+        if self.path is None:
+            return
+        content = {"settings": self.settings, "runs": self.done}
+        with files.whole_file(self.path) as unfinished:
+            unfinished.write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+def _arguments(data: Any) -> tuple[Any, ...]:
+    return data[:2] if isinstance(data, tuple) else (data,)
