@@ -106,6 +106,17 @@ def test_a_class_that_neither_has_is_as_if_removed(name):
     np.testing.assert_array_equal(gradient[:, ABSENT], 0)
 
 
+def test_a_class_that_only_the_teacher_has_still_pulls_at_the_others():
+    """The loss is infinite; where it slopes to is as ever."""
+    student, teacher, labels = batch()
+    _, gradient = run(losses.TemperatureKD(1.0), without(student), teacher, labels)
+    p, q = (
+        np.exp(z - np.logaddexp.reduce(z, axis=-1, keepdims=True))
+        for z in (teacher.astype("float64"), without(student).astype("float64"))
+    )
+    np.testing.assert_allclose(gradient[:, REST], (q - p)[:, REST] / SAMPLES, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["kd", "dkd", "logit-mse-standardized"])
 def test_the_lowest_number_is_as_good_as_minus_infinity(name):
     student, teacher, labels = batch()

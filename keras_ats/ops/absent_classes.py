@@ -12,12 +12,16 @@ from keras_ats.types import Tensor
 # temperature below the largest float32.
 LOG_OF_ZERO = -1e30
 
+# No log-probability of a logit that was replaced is as low as this: JAX takes half the gradient of
+# what lies on the bound of a `clip`.
+LOG_PROBABILITY_OF_ZERO = -1e33
+
 # No model gives such a logit. Far above `LOG_OF_ZERO`, which temperatures divide.
 _LOWEST = -1e20
 
 
-def finite_logits(logits: Tensor, name: str = "logits") -> Tensor:
-    """Logits, or log-probabilities, in float32, with `LOG_OF_ZERO` for minus infinity.
+def finite_logits(logits: Tensor, name: str = "logits", lowest: float = LOG_OF_ZERO) -> Tensor:
+    """Logits, or log-probabilities, in float32, with a finite number for minus infinity.
 
     No gradient reaches an entry that was replaced; NaN stays NaN. The lowest float32, which others
     fill with instead of minus infinity, would overflow under a temperature and is replaced too.
@@ -25,12 +29,13 @@ def finite_logits(logits: Tensor, name: str = "logits") -> Tensor:
     Args:
         logits: Float tensor of shape `(..., C)`, any float dtype.
         name: Name of the argument that they came in, for the error of what are none.
+        lowest: What stands for minus infinity; `LOG_PROBABILITY_OF_ZERO` for log-probabilities.
 
     Returns:
         float32 tensor of the same shape.
     """
     # `ops.maximum` would do, but takes torch three times as long with its gradient.
-    return ops.clip(as_rows(logits, name), LOG_OF_ZERO, math.inf)
+    return ops.clip(as_rows(logits, name), lowest, math.inf)
 
 
 def present_classes(logits: Tensor) -> Tensor:

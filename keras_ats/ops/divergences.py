@@ -8,7 +8,7 @@ a finite $10^{30}$ times its probability or so, and the gradient of the other cl
 from keras import ops
 
 from keras_ats.checks import inner_fraction
-from keras_ats.ops.absent_classes import LOG_OF_ZERO, finite_logits
+from keras_ats.ops.absent_classes import LOG_OF_ZERO, LOG_PROBABILITY_OF_ZERO, finite_logits
 from keras_ats.ops.arguments import as_factor, as_rows, check_same_rows
 from keras_ats.types import Tensor
 
@@ -149,8 +149,10 @@ def bernoulli_kl_divergence(target_logits: Tensor, logits: Tensor) -> Tensor:
 
 def _both(target_log_probabilities: Tensor, log_probabilities: Tensor) -> tuple[Tensor, Tensor]:
     names = "target_log_probabilities", "log_probabilities"
-    log_targets = finite_logits(target_log_probabilities, names[0])
-    log_answers = finite_logits(log_probabilities, names[1])
+    log_targets, log_answers = (
+        finite_logits(side, name, LOG_PROBABILITY_OF_ZERO)
+        for side, name in zip((target_log_probabilities, log_probabilities), names, strict=True)
+    )
     check_same_rows(log_targets, log_answers, *names)
     return log_targets, log_answers
 

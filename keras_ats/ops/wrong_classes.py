@@ -12,7 +12,11 @@ from typing import NamedTuple
 
 from keras import ops
 
-from keras_ats.ops.absent_classes import finite_logits, present_classes
+from keras_ats.ops.absent_classes import (
+    LOG_PROBABILITY_OF_ZERO,
+    finite_logits,
+    present_classes,
+)
 from keras_ats.ops.arguments import as_factor, as_rows, check_same_rows
 from keras_ats.ops.labels import label_distribution
 from keras_ats.types import Tensor
@@ -136,7 +140,7 @@ def decompose_kd(
     """
     names = "target_probabilities", "student_log_probabilities"
     targets = as_rows(target_probabilities, names[0])
-    student = finite_logits(student_log_probabilities, names[1])
+    student = finite_logits(student_log_probabilities, names[1], LOG_PROBABILITY_OF_ZERO)
     check_same_rows(targets, student, *names)
     distribution = label_distribution(labels, targets)
     absent = ops.logical_not(ops.logical_or(present_classes(student), targets > 0))
