@@ -53,11 +53,11 @@ def logits_of(model, x, is_softmax):
     return np.log(said) if is_softmax else said
 
 
-def check_a_step(teacher, student, x, z, f, tolerance):
+def check_a_step(teacher, student, x, z, f, tolerance, run_eagerly=True):
     """The first step of a fit reports what student and teacher said before it, and trains."""
     y = np.random.default_rng(0).integers(z.shape[-1], size=z.shape[:-1])
     distiller = keras_ats.Distiller(teacher, student)
-    distiller.compile("sgd", kd_loss=losses.TemperatureKD(2.0), run_eagerly=True)
+    distiller.compile("sgd", kd_loss=losses.TemperatureKD(2.0), run_eagerly=run_eagerly)
     before = models.numpy_weights(student)
     logs = distiller.fit(x, y, batch_size=len(x), verbose=0).history
     assert logs["kd_loss"][0] == pytest.approx(models.kd(z, f, 2.0).mean(), rel=tolerance)
@@ -97,7 +97,8 @@ def test_a_student_that_trains_in_float8(rng):
     teacher, student = models.sequential(softmax=True), models.sequential(softmax=True)
     student.quantize("float8")
     z, f = (logits_of(model, x, is_softmax=True) for model in (student, teacher))
-    check_a_step(teacher, student, x, z, f, 0.05)
+    # Keras's own step in float8 fails on TensorFlow where it is run eagerly.
+    check_a_step(teacher, student, x, z, f, 0.05, keras.backend.backend() != "tensorflow")
 
 
 @on_one_backend("only types are looked at")
