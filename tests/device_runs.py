@@ -47,7 +47,10 @@ def on_jax():
         "one": train(),
         "one_batch_norm": train(batch_norm=True),
         "data_parallel_batch_norm": in_distribution(data_parallel, batch_norm=True),
-        "data_parallel": in_distribution(data_parallel, examine=collectives),
+        "data_parallel": in_distribution(data_parallel),
+        "data_parallel_exchange": in_distribution(
+            data_parallel, with_lesson_metrics=False, examine=collectives
+        ),
         "teacher_on_two": in_distribution(teacher_sharded(1, 2), examine=teacher_shards),
         "teacher_on_two_rows": in_distribution(teacher_sharded(2, 2), examine=teacher_shards),
         "teacher_over_batch": in_distribution(

@@ -18,10 +18,14 @@ def make_data():
     return x, y, weights.astype("float32")
 
 
-def make_distiller(batch_norm=False):
+def make_distiller(batch_norm=False, with_lesson_metrics=True):
     """A run in which every part of the objective counts."""
     import keras_ats
 
+    lesson_metrics = [
+        keras_ats.metrics.DerivedVariance(),
+        keras_ats.metrics.ExpectedCalibrationError(of="student"),
+    ]
     rng = np.random.default_rng(1)
     teacher = keras.Sequential(
         [
@@ -59,10 +63,7 @@ def make_distiller(batch_norm=False):
         metrics=["accuracy"],
         weighted_metrics=["sparse_categorical_crossentropy"],
         evaluate_teacher=True,
-        distillation_metrics=[
-            keras_ats.metrics.DerivedVariance(),
-            keras_ats.metrics.ExpectedCalibrationError(of="student"),
-        ],
+        distillation_metrics=lesson_metrics if with_lesson_metrics else [],
     )
     return distiller
 
@@ -71,6 +72,7 @@ def train(
     scope=None,
     *,
     batch_norm=False,
+    with_lesson_metrics=True,
     shares=1,
     share=0,
     as_dataset=False,
@@ -78,7 +80,7 @@ def train(
 ):
     """One run; a process may feed its share of every batch, or the whole as a dataset."""
     with scope or contextlib.nullcontext():
-        distiller = make_distiller(batch_norm)
+        distiller = make_distiller(batch_norm, with_lesson_metrics)
     x, y, weights = make_data()
     if as_dataset:
         import tensorflow as tf
