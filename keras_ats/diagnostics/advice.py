@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_ats.diagnostics.logits import Data, Reading, Said, said_by
-from keras_ats.diagnostics.softening import WrongClasses, log_odds, wrong_classes
+from keras_ats.diagnostics.softening import WrongClasses, is_wrong, log_odds, wrong_classes
+from keras_ats.ops.absent_classes import present_classes
 from keras_ats.teachers.live import TeacherInputs
 from keras_ats.views.read import FromLogits
 
@@ -106,10 +107,8 @@ def suggestion_for(said: Said) -> Suggestion:
 def wrong_spread(said: Said) -> np.ndarray:
     """Returns the standard deviation of each sample's wrong logits, float64, shape `(N,)`."""
     logits = said.logits.astype("float64")
-    wrong = np.ones(logits.shape, bool)
-    np.put_along_axis(wrong, said.labels[:, None], False, -1)
     # Classes that the model does not have say nothing.
-    wrong &= logits > -1e20
+    wrong = is_wrong(said) & present_classes(said.logits)
     count = np.maximum(wrong.sum(-1, keepdims=True), 1)
     mean = np.where(wrong, logits, 0.0).sum(-1, keepdims=True) / count
     return np.sqrt((np.where(wrong, logits - mean, 0.0) ** 2).sum(-1) / count[:, 0])

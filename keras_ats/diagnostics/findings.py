@@ -14,6 +14,7 @@ from keras_ats.diagnostics.calibration import (
 )
 from keras_ats.diagnostics.logits import Said
 from keras_ats.diagnostics.softening import Softening, soft_targets, soften
+from keras_ats.ops.absent_classes import present_classes
 
 # Of figure 7 of the ATS paper: the two temperatures for each one temperature.
 ATS_FACTORS = (1.25, 0.75)
@@ -90,9 +91,9 @@ def look_at(name: str, said: Said, temperatures: tuple[float, ...]) -> TeacherFi
     logits, labels = said
     classes = logits.shape[-1]
     at_label = np.take_along_axis(logits, labels[:, None], -1)[:, 0].astype("float64")
-    present = np.maximum(logits, -1e20).astype("float64")
-    others = np.where(logits > -1e20, present, 0.0).sum(-1) - at_label
-    margin = at_label - others / np.maximum((logits > -1e20).sum(-1) - 1, 1)
+    present = present_classes(logits)
+    others = np.where(present, logits.astype("float64"), 0.0).sum(-1) - at_label
+    margin = at_label - others / np.maximum(present.sum(-1) - 1, 1)
     spread = wrong_spread(said)
     right = logits.argmax(-1) == labels
     suggestion = suggestion_for(said)

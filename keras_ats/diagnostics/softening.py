@@ -109,6 +109,13 @@ def soft_targets(said: Said, correct_temperature: float, wrong_temperature: floa
     return scaled / scaled.sum(axis=-1, keepdims=True)
 
 
+def is_wrong(said: Said) -> np.ndarray:
+    """Returns which classes are wrong, bool, shape `(N, C)`."""
+    wrong = np.ones(said.logits.shape, bool)
+    np.put_along_axis(wrong, said.labels[:, None], False, -1)
+    return wrong
+
+
 def in_pieces(said: Said) -> list[Said]:
     """Returns the same in pieces that fit into memory several times."""
     rows = max(1, _ENTRIES // said.logits.shape[-1])

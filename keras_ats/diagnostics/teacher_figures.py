@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from keras_ats import checks
-from keras_ats.diagnostics.calibration import log_softmax
 from keras_ats.diagnostics.drawing import (
     draw_curves,
     draw_logits,
@@ -14,7 +13,9 @@ from keras_ats.diagnostics.drawing import (
     draw_similarity,
 )
 from keras_ats.diagnostics.findings import TeacherFindings
+from keras_ats.diagnostics.logits import Said
 from keras_ats.diagnostics.report import Report
+from keras_ats.diagnostics.softening import is_wrong, soft_targets
 from keras_ats.diagnostics.style import COLORS, clean, new_figure
 
 _Pair = tuple[float, float]
@@ -71,27 +72,26 @@ def plot_soft_targets(
             f"images={images!r} of type {type(images).__name__}."
         )
     chosen = _telling(found, suggested) if samples is None else _numbers(samples, found)
-    logits, labels = found.said
+    shown = Said(found.said.logits[chosen], found.said.labels[chosen])
+    targets = [soft_targets(shown, *pair) for pair in pairs]
     columns = len(pairs) + (images is not None)
     figure = new_figure(2.6 * columns + 0.6, 1.9 * len(chosen) + 0.8)
     panels = figure.subplots(len(chosen), columns, squeeze=False)
-    highest = 0.0
-    for row, index in zip(panels, chosen, strict=True):
+    for place, (row, wrong) in enumerate(zip(panels, is_wrong(shown), strict=True)):
+        index = chosen[place]
         bars = list(row)
         if images is not None:
             picture = bars.pop(0)
             picture.imshow(np.squeeze(images[index]), cmap="gray_r")
             picture.set_axis_off()
-            picture.set_title(f"label {labels[index]}", fontsize=10)
-        wrong = labels[index] != np.arange(found.classes)
-        for axes, (correct, other) in zip(bars, pairs, strict=True):
-            scaled = logits[index] / np.where(wrong, other, correct)
-            p = np.exp(log_softmax(scaled))
+            picture.set_title(f"label {shown.labels[place]}", fontsize=10)
+        for axes, (correct, other), softened in zip(bars, pairs, targets, strict=True):
+            p = softened[place]
             axes.bar(np.arange(found.classes), p, color=np.where(wrong, COLORS[0], "#c8c8c8"))
             title = (
                 f"temperature {other:g}" if correct == other else f"ATS {correct:.3g}, {other:.3g}"
             )
-            clean(axes, title if index == chosen[0] else "")
+            clean(axes, "" if place else title)
             axes.text(
                 0.98,
                 0.96,
@@ -104,8 +104,8 @@ def plot_soft_targets(
             if found.classes <= 20:
                 axes.set_xticks(range(found.classes))
                 axes.tick_params(labelsize=8)
-            highest = max(highest, p.max())
         bars[0].set_ylabel(f"sample {index}" if images is None else "probability")
+    highest = max(softened.max() for softened in targets)
     for axes in panels[:, columns - len(pairs) :].flat:
         axes.set_ylim(0, 1.25 * highest)
     figure.supxlabel("class (grey: the correct one)", fontsize=10)
@@ -271,11 +271,9 @@ def _numbers(samples: Any, found: TeacherFindings) -> list[int]:
 
 def _telling(found: TeacherFindings, pair: _Pair) -> list[int]:
     """Three samples of three classes about whose wrong classes the teacher has most to say."""
-    logits, labels = found.said
-    wrong = np.ones(logits.shape, bool)
-    np.put_along_axis(wrong, labels[:, None], False, -1)
-    p = np.exp(log_softmax(logits / np.where(wrong, pair[1], pair[0])))
-    spread = np.nanstd(np.where(wrong, p, np.nan), axis=-1)
+    labels = found.said.labels
+    p = soft_targets(found.said, *pair)
+    spread = np.nanstd(np.where(is_wrong(found.said), p, np.nan), axis=-1)
     # The most telling ones among those whose own class stays on top.
     telling = spread + 1.0 * (p.argmax(-1) == labels)
     best: dict[int, int] = {}
