@@ -180,7 +180,6 @@ def compare(
     print(keras_ats.compare(teacher, build_student, (x, y), (x, y), seeds=[0, 1], verbose=False))
     ```
     """
-    checks.check_function(build_student, "build_student", "it makes a new student")
     if kd_losses is None:
         kd_losses = {"ATS (4, 2)": AsymmetricTemperatureKD(4, 2)}
     if not isinstance(kd_losses, Mapping) or not kd_losses or ALONE in kd_losses:
@@ -192,16 +191,16 @@ def compare(
         build_student=build_student,
         train=train,
         test=test,
-        epochs=checks.as_integer(epochs, "epochs"),
-        batch_size=None if batch_size is None else checks.as_integer(batch_size, "batch_size"),
-        seeds=as_seeds(seeds),
-        optimizer=as_optimizer(optimizer),
+        epochs=epochs,
+        batch_size=batch_size,
+        seeds=seeds,
+        optimizer=optimizer,
         loss=loss,
-        metric=checks.as_string(metric, "metric", "a value of `evaluate`"),
-        metrics=as_metrics(metrics, metric),
-        kd_weight=checks.non_negative_number(kd_weight, "kd_weight"),
+        metric=metric,
+        metrics=metrics,
+        kd_weight=kd_weight,
         student_weight=student_weight,
-        verbose=checks.as_boolean(verbose, "verbose"),
+        verbose=verbose,
     )
     settings = plan.settings | {
         "kd_losses": {name: serialize(one) for name, one in kd_losses.items()}
@@ -222,22 +221,54 @@ def _later(plan: "Plan", teacher: Any, kd_loss: Any, options: Any) -> Callable[[
 
 
 class Plan:
-    """What all runs have in common.
+    """What all runs have in common, checked.
 
     Args:
-        **options: The checked arguments of `compare`.
+        build_student: As for `compare`, and so are all others.
+        train: Likewise.
+        test: Likewise.
+        epochs: Likewise.
+        batch_size: Likewise.
+        seeds: Likewise.
+        optimizer: Likewise.
+        loss: Likewise.
+        metric: Likewise.
+        kd_weight: Likewise.
+        verbose: Likewise.
+        metrics: Likewise.
+        student_weight: Likewise.
     """
 
-    def __init__(self, **options: Any) -> None:
-        self.build_student = options["build_student"]
-        self.train, self.test = options["train"], options["test"]
-        self.epochs, self.batch_size = options["epochs"], options["batch_size"]
-        self.seeds: list[int] = options["seeds"]
-        self.optimizer, self.loss = options["optimizer"], options["loss"]
-        self.metric: str = options["metric"]
-        self.metrics = options["metrics"]
-        self.kd_weight, self.student_weight = options["kd_weight"], options["student_weight"]
-        self.verbose: bool = options["verbose"]
+    def __init__(
+        self,
+        *,
+        build_student: Callable[[], keras.Model],
+        train: Any,
+        test: Any,
+        epochs: int,
+        batch_size: int | None,
+        seeds: Sequence[int],
+        optimizer: Callable[[], keras.optimizers.Optimizer] | str,
+        loss: Any,
+        metric: str,
+        kd_weight: float,
+        verbose: bool,
+        metrics: Sequence[Any] | None = None,
+        student_weight: float | None = None,
+    ) -> None:
+        checks.check_function(build_student, "build_student", "it makes a new student")
+        self.build_student, self.train, self.test = build_student, train, test
+        self.epochs = checks.as_integer(epochs, "epochs")
+        self.batch_size = (
+            None if batch_size is None else checks.as_integer(batch_size, "batch_size")
+        )
+        self.seeds = as_seeds(seeds)
+        self.optimizer, self.loss = as_optimizer(optimizer), loss
+        self.metric = checks.as_string(metric, "metric", "a value of `evaluate`")
+        self.metrics = as_metrics(metrics, metric)
+        self.kd_weight = checks.non_negative_number(kd_weight, "kd_weight")
+        self.student_weight = student_weight
+        self.verbose = checks.as_boolean(verbose, "verbose")
 
     @property
     def settings(self) -> dict[str, Any]:

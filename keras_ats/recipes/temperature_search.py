@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_ats import checks
 from keras_ats.losses.asymmetric_temperature_kd import AsymmetricTemperatureKD
-from keras_ats.recipes.comparison import ALONE, Plan, as_file, as_metrics, as_optimizer, as_seeds
+from keras_ats.recipes.comparison import ALONE, Plan, as_file
 from keras_ats.recipes.trials import Results, Trial
 
 _Pair = tuple[float, float]
@@ -138,7 +138,6 @@ def search_temperatures(
     found.best
     ```
     """
-    checks.check_function(build_student, "build_student", "it makes a new student")
     grids = [
         [checks.temperature(one, name) for one in checks.as_list(given, name, "[4.0, 8.0]")]
         for name, given in (
@@ -157,16 +156,14 @@ def search_temperatures(
         build_student=build_student,
         train=train,
         test=validation,
-        epochs=checks.as_integer(epochs, "epochs"),
-        batch_size=None if batch_size is None else checks.as_integer(batch_size, "batch_size"),
-        seeds=as_seeds(seeds),
-        optimizer=as_optimizer(optimizer),
+        epochs=epochs,
+        batch_size=batch_size,
+        seeds=seeds,
+        optimizer=optimizer,
         loss=loss,
-        metric=checks.as_string(metric, "metric", "a value of `evaluate`"),
-        metrics=as_metrics(None, metric),
-        kd_weight=checks.non_negative_number(kd_weight, "kd_weight"),
-        student_weight=None,
-        verbose=checks.as_boolean(verbose, "verbose"),
+        metric=metric,
+        kd_weight=kd_weight,
+        verbose=verbose,
     )
     results = Results(as_file(folder, "temperatures.json"), plan.settings)
     bar = plan.progress(len(pairs) + 1)
