@@ -80,6 +80,8 @@ class ContrastiveRepresentation(FeatureLoss):
     arXiv 1910.10699; agrees with RepDistiller, the authors' code, and mdistiller.
     """
 
+    takes_lists = False
+
     def __init__(
         self,
         student_layers: str,
@@ -94,11 +96,6 @@ class ContrastiveRepresentation(FeatureLoss):
         seed: int = 0,
         **options: Unpack[FeatureOptions],
     ) -> None:
-        for argument, value in (
-            ("student_layers", student_layers),
-            ("teacher_layers", teacher_layers),
-        ):
-            checks.as_string(value, argument, "the name of one layer")
         super().__init__(student_layers, teacher_layers, **options)
         self.samples = checks.as_integer(samples, "samples", minimum=2)
         self.dimensions = checks.as_integer(dimensions, "dimensions")

@@ -61,6 +61,7 @@ class FeatureLoss(DistillationLoss):
         ValueError: If the lists are empty or differ in length.
 
     Attributes:
+        takes_lists: Whether it may compare several pairs of layers. Defaults to True.
         ranks: Ranks of what it compares, batch and channels included.
         same_channels: Whether both layers must have as many channels. Defaults to False.
         same_ranks: Whether both layers must have as many axes. Defaults to False.
@@ -81,6 +82,7 @@ class FeatureLoss(DistillationLoss):
     ```
     """
 
+    takes_lists: bool = True
     ranks: tuple[int, ...] = (2, 3, 4, 5)
     same_channels: bool = False
     same_ranks: bool = False
@@ -95,8 +97,8 @@ class FeatureLoss(DistillationLoss):
         reduction: Reduction | None = "sum_over_batch_size",
         name: str | None = None,
     ) -> None:
-        self.student_layers = as_layers(student_layers, "student_layers")
-        self.teacher_layers = as_layers(teacher_layers, "teacher_layers")
+        self.student_layers = as_layers(student_layers, "student_layers", self.takes_lists)
+        self.teacher_layers = as_layers(teacher_layers, "teacher_layers", self.takes_lists)
         if len(self.student_names) != len(self.teacher_names):
             raise ValueError(
                 "Each layer of the student needs one of the teacher. Received: "
@@ -400,8 +402,10 @@ def _sizes_fit(one: Shape, other: Shape) -> bool:
     )
 
 
-def as_layers(value: Any, argument: str) -> Layers:
-    """Returns a name or a list of names, or raises if `value` is neither."""
+def as_layers(value: Any, argument: str, takes_lists: bool = True) -> Layers:
+    """Returns a name or, where these are taken, a list of names; raises if `value` is neither."""
+    if not takes_lists:
+        return checks.as_string(value, argument, "the name of one layer")
     expected = "the name of a layer, or a list of names"
     if isinstance(value, list | tuple):
         if not value:

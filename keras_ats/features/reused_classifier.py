@@ -68,6 +68,7 @@ class ReusedClassifier(FeatureLoss):
     arXiv 2203.14001; agrees with the authors' code.
     """
 
+    takes_lists = False
     same_ranks = True
 
     def __init__(
@@ -78,11 +79,6 @@ class ReusedClassifier(FeatureLoss):
         factor: int = 2,
         **options: Unpack[FeatureOptions],
     ) -> None:
-        for argument, value in (
-            ("student_layers", student_layers),
-            ("teacher_layers", teacher_layers),
-        ):
-            checks.as_string(value, argument, "the name of one layer")
         super().__init__(student_layers, teacher_layers, **options)
         self.factor = checks.as_integer(factor, "factor")
         self.projectors: list[Stack] = []
