@@ -50,6 +50,9 @@ def test_cached_is_live_at_every_step(teacher, tmp_path, dtype, mixed, tolerance
     # One epoch more than there are views.
     steps = (VIEWS + 1) * samples.steps(BATCH)
     assert cache.steps(BATCH) == samples.steps(BATCH) == 3
+    for one in (cache, samples):
+        with pytest.raises(ValueError, match="no whole batch"):
+            one.steps(len(samples) + 1, drop_remainder=True)
     options = {"shuffle": True, "augment": True, "views": VIEWS, **mixed}
     expected, live = trained(teacher, samples.batches(BATCH, **options), steps)
     found, student = trained(cache, cache.batches(BATCH, shuffle=True), steps)

@@ -1,7 +1,6 @@
 """Labelled samples in memory: subsets, splits, and batches for training."""
 
 import functools
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,6 +10,7 @@ from keras_ats.data import arrays, sampling
 from keras_ats.data.arrays import Array
 from keras_ats.data.batches import pipeline
 from keras_ats.data.batches.augmentation import augmentation, checked_padding
+from keras_ats.data.batches.counting import number_of_batches
 from keras_ats.data.batches.mixing import as_mixing
 from keras_ats.data.batches.transforms import normalisation
 from keras_ats.data.statistics import (
@@ -204,14 +204,7 @@ class Samples:
             TypeError: If `batch_size` is not an integer, or `drop_remainder` no boolean.
             ValueError: If there is no whole batch and smaller ones are left out.
         """
-        batch_size = as_integer(batch_size, "batch_size", 1)
-        drop_remainder = as_boolean(drop_remainder, "drop_remainder")
-        if drop_remainder and batch_size > len(self):
-            raise ValueError(
-                f"There is no whole batch. Received: batch_size={batch_size} for {len(self)} "
-                "samples, with drop_remainder=True. Take smaller batches, or keep the remainder."
-            )
-        return len(self) // batch_size if drop_remainder else math.ceil(len(self) / batch_size)
+        return number_of_batches(len(self), batch_size, drop_remainder)
 
     def batches(
         self,

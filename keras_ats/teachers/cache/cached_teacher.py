@@ -11,7 +11,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_ats.checks import as_boolean, as_integer
+from keras_ats.checks import as_integer
+from keras_ats.data.batches.counting import number_of_batches
 from keras_ats.data.samples import Samples
 from keras_ats.files import local_path
 from keras_ats.record import Needs, Outputs, Shapes, TopKLogits
@@ -245,10 +246,11 @@ class CachedTeacher(Teacher):
         Args:
             batch_size: Samples in a batch.
             drop_remainder: Whether a last, smaller batch is left out.
+
+        Raises:
+            ValueError: If there is no whole batch and smaller ones are left out.
         """
-        size = as_integer(batch_size, "batch_size")
-        count = len(self) // size if as_boolean(drop_remainder, "drop_remainder") else 0
-        return count or -(-len(self) // size)
+        return number_of_batches(len(self), batch_size, drop_remainder)
 
     def batches(
         self,
