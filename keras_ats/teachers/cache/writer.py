@@ -1,5 +1,6 @@
 """Lets a teacher speak once, and keeps what it says."""
 
+import dataclasses
 import errno
 import itertools
 import shutil
@@ -150,7 +151,8 @@ def _begun(folder: Path, plan: Plan, worker: int) -> tuple[Plan, Config]:
         found = manifest.read(folder)
         # How rows are parted among files is decided once.
         layout = found["layout"]
-        plan = _replaced(plan, layout)
+        sizes = {name: layout[name] for name in ("batch_size", "shard_size")}
+        plan = dataclasses.replace(plan, **sizes)
         given = {**plan.manifest, "layout": layout}
         manifest.refuse(folder, manifest.differences(found, given))
         if found["views"] >= plan.views:
@@ -162,17 +164,6 @@ def _begun(folder: Path, plan: Plan, worker: int) -> tuple[Plan, Config]:
             manifest.write_array(folder, "fingerprints", plan.source.fingerprints, worker)
     manifest.write(folder, given, worker)
     return plan, given
-
-
-def _replaced(plan: Plan, layout: Config) -> Plan:
-    return Plan(
-        plan.spoken,
-        plan.source,
-        plan.views,
-        layout["batch_size"],
-        layout["shard_size"],
-        plan.formats,
-    )
 
 
 def _fill(plan: Plan, shards: Shards, own: list[tuple[int, int]], verbose: int) -> None:
