@@ -8,6 +8,7 @@ import conftest  # noqa: F401  # Sets up the devices, also in a process without 
 import keras
 import numpy as np
 import pytest
+from devices import two_devices
 from processes import run_together
 
 import keras_ats
@@ -40,14 +41,7 @@ def compare_devices(folder):
         teacher, caches.samples(16), folder, views=2, batch_size=16, verbose=0
     )
     expected, weights = learned(cache)
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        scope = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope()
-    else:
-        devices = keras.distribution.list_devices("cpu")[:2]
-        scope = keras.distribution.DataParallel(devices=devices).scope()
-    with scope:
+    with two_devices():
         found, others = learned(cache)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     for one, other in zip(weights, others, strict=True):

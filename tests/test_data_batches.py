@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from devices import two_devices
 
 from keras_ats.data import Samples
 from keras_ats.data.batches.mixing import beta_quantiles
@@ -230,12 +231,7 @@ def test_fit_on_two_devices_is_fit_on_one():
     samples = make(20)
     single = model()
     expected = fit_evenly(single, samples)
-    if keras.backend.backend() == "tensorflow":
-        scope = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope()
-    else:
-        devices = keras.distribution.list_devices("cpu")[:2]
-        scope = keras.distribution.DataParallel(devices=devices).scope()
-    with scope:
+    with two_devices():
         spread = model()
         found = fit_evenly(spread, samples)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
