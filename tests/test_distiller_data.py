@@ -243,6 +243,23 @@ def test_masked_losses_leave_the_weights_as_they_are(shape, rng):
     assert float(keras.ops.convert_to_numpy(loss)) == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_loss_of_keras_leaves_the_weights_to_the_teachers_term(rng):
+    """The same fault, within a step: the mask would count twice in what comes after it."""
+    x, y = models.sentences(rng)
+    weights = rng.uniform(1, 2, y.shape).astype("float32")
+    given = keras.ops.convert_to_tensor(weights)
+    pair = models.tokens(8), models.tokens()
+    found = []
+    for loss in ("auto", keras.losses.SparseCategoricalCrossentropy(from_logits=True)):
+        distiller = keras_ats.Distiller(*pair)
+        distiller.compile(
+            "sgd", loss, kd_loss=keras_ats.losses.TemperatureKD(2.0), evaluate_teacher=True
+        )
+        found.append(distiller.test_on_batch(x, y, given, return_dict=True))
+    assert found[1] == pytest.approx(found[0], rel=1e-5)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(given), weights)
+
+
 def test_several_inputs_from_a_dataset():
     """The teacher is run on whatever structure the pipeline hands over."""
     x, y, _ = _run("column")[0]
