@@ -5,7 +5,8 @@ from typing import Any
 
 import keras
 
-from keras_ats.checks import as_list, as_string
+from keras_ats.checks import as_string
+from keras_ats.distiller.arguments import as_lesson_metrics
 from keras_ats.distiller.distiller import Distiller
 from keras_ats.metrics.expected_calibration_error import ExpectedCalibrationError
 from keras_ats.metrics.lesson_metric import LessonMetric
@@ -76,13 +77,7 @@ class DistillationMonitor(keras.callbacks.Callback):
                 TeacherDivergence(),
                 ExpectedCalibrationError(of="student"),
             ]
-        self.metrics = as_list(metrics, "metrics", "metrics of keras_ats.metrics")
-        for metric in self.metrics:
-            if not callable(getattr(metric, "update_lesson", None)):
-                raise TypeError(
-                    "`metrics` must be of keras_ats.metrics, with a method update_lesson(lesson). "
-                    f"Received: metrics with {metric!r} of type {type(metric).__name__}."
-                )
+        self.metrics = as_lesson_metrics(metrics, "metrics")
 
     def on_train_begin(self, logs: Config | None = None) -> None:
         """Finds out whether there is a teacher; called by Keras."""

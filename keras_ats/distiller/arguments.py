@@ -39,15 +39,15 @@ def check_metrics(metrics: Any, name: str = "metrics") -> None:
     _check_each(metrics, name, keras.metrics.get, "metrics of keras.metrics, or their names")
 
 
-def as_lesson_metrics(metrics: Any) -> tuple[Any, ...]:
+def as_lesson_metrics(metrics: Any, name: str = "distillation_metrics") -> tuple[Any, ...]:
     """Returns the metrics that see the lesson, or raises if they cannot."""
-    expected = "metrics with a method update_lesson(lesson)"
-    given = as_list(metrics, "distillation_metrics", f"a list of {expected}")
+    given = as_list(metrics, name, "a list of metrics of keras_ats.metrics")
     for metric in given:
         if not callable(getattr(metric, "update_lesson", None)):
             raise TypeError(
-                f"`distillation_metrics` must be {expected}. Received: {metric!r} of type "
-                f"{type(metric).__name__}. Metrics of labels and predictions go into `metrics`."
+                f"`{name}` must be of keras_ats.metrics, or have a method update_lesson(lesson) as "
+                f"these do. Received: {metric!r} of type {type(metric).__name__}. Metrics of "
+                "labels and predictions go into the `metrics` of `compile`."
             )
     return tuple(given)
 
