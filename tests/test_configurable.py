@@ -245,6 +245,16 @@ class TestWeights:
         with pytest.raises(ValueError, match="Pass a student_weight to `compile`"):
             distiller.fit(x, y, epochs=1, verbose=0, callbacks=[warmup])
 
+    def test_what_is_assigned_leaves_something_of_one_too(self):
+        distiller = self.distiller()
+        distiller.compile(kd_loss=TemperatureKD())
+        with pytest.raises(ValueError, match=r"within \[0, 1\].*kd_weight=1.5.*student_weight"):
+            distiller.kd_weight = 1.5
+        assert float(to_numpy(distiller.kd_weight)) == 0.5
+        distiller.compile(kd_loss=TemperatureKD(), student_weight=1.0)
+        distiller.kd_weight = 1.5
+        assert float(to_numpy(distiller.kd_weight)) == 1.5
+
     def test_a_warm_up_of_a_plain_model_is_refused(self, rng):
         x, y = models.features(rng, 8)
         student = models.linear()

@@ -118,13 +118,6 @@ class Schedule(keras.callbacks.Callback):
     def _check(self, value: float) -> None:
         for variable in self._targets:
             check_of(variable)(value, variable.name)
-        is_weight = any(variable.name == "kd_weight" for variable in self._targets)
-        follows = isinstance(self.model, Distiller) and self.model.student_weight_follows
-        if is_weight and follows and value > 1:
-            raise ValueError(
-                "`kd_weight` must be within [0, 1] where `student_weight` is what is left of 1. "
-                f"Received: kd_weight={value!r}. Pass a student_weight to `compile`."
-            )
 
 
 def as_values(values: Any, name: str, check: Check = finite_number) -> Values:

@@ -9,8 +9,8 @@ from keras_ats.losses.distillation_loss import DistillationLoss
 from keras_ats.losses.lookup import get
 
 _BESIDE = (
-    " `student_weight` is what it leaves of 1: give both weights, such as student_weight=1.0, and "
-    "any `kd_weight` goes."
+    " `student_weight` is what it leaves of 1: give both weights. Pass a student_weight to "
+    "`compile`, such as student_weight=1.0, and any `kd_weight` goes."
 )
 
 
@@ -50,17 +50,18 @@ def by_key(losses: Any) -> dict[Any, DistillationLoss]:
     return dict(enumerate(losses if isinstance(losses, list) else [losses]))
 
 
+def weight_check(student_weight_follows: bool) -> checks.Check:
+    """Returns what the weight of all distillation losses must pass, now and when it is assigned."""
+    return _share_of_one if student_weight_follows else checks.non_negative_number
+
+
 def as_weights(
     kd_weight: Any, losses: dict[Any, DistillationLoss], student_weight_follows: bool
 ) -> tuple[dict[Any, float], float]:
     """The share of each loss, and the weight of them all."""
     if not isinstance(kd_weight, list | tuple | Mapping):
         shares = dict.fromkeys(losses, 1.0)
-        check = checks.fraction if student_weight_follows else checks.non_negative_number
-        try:
-            total = check(kd_weight, "kd_weight")
-        except ValueError as error:
-            raise ValueError(f"{error}{_BESIDE if student_weight_follows else ''}") from None
+        total = weight_check(student_weight_follows)(kd_weight, "kd_weight")
     else:
         by_name = isinstance(kd_weight, Mapping)
         given = dict(kd_weight) if by_name else dict(enumerate(kd_weight))
@@ -82,3 +83,10 @@ def as_weights(
             f"{_BESIDE}"
         )
     return shares, min(total, 1.0) if student_weight_follows else total
+
+
+def _share_of_one(value: Any, name: str) -> float:
+    try:
+        return checks.fraction(value, name)
+    except ValueError as error:
+        raise ValueError(f"{error}{_BESIDE}") from None

@@ -12,7 +12,7 @@ import numpy as np
 from keras_ats import checks
 from keras_ats._keras import unscale_loss_for_distribution
 from keras_ats.configurable import Configurable, check_of, serialize
-from keras_ats.distiller.kd_losses import as_losses, as_weights, by_key
+from keras_ats.distiller.kd_losses import as_losses, as_weights, by_key, weight_check
 from keras_ats.distiller.pair import check_class_counts
 from keras_ats.losses.distillation_loss import DistillationLoss
 from keras_ats.losses.ignored_labels import without_ignored
@@ -57,7 +57,7 @@ class Objective(Configurable):
     def __init__(self, kd_loss: Any, kd_weight: Any, student_weight: float | None) -> None:
         self.kd_loss = as_losses(kd_loss)
         shares, total = as_weights(kd_weight, by_key(self.kd_loss), student_weight is None)
-        self.kd_weight = self.add_variable(total, "kd_weight", checks.non_negative_number)
+        self.kd_weight = self.add_variable(total, "kd_weight", weight_check(student_weight is None))
         self.given_student_weight = (
             None
             if student_weight is None
