@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_ats.diagnostics.logits import Said
+from keras_ats.ops.absent_classes import LOG_OF_ZERO
 
 
 class Calibration(NamedTuple):
@@ -24,7 +25,7 @@ class Calibration(NamedTuple):
 
 def log_softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     """Returns log-probabilities in float64."""
-    scaled = np.maximum(logits.astype("float64"), -1e30) / temperature
+    scaled = np.maximum(logits.astype("float64"), LOG_OF_ZERO) / temperature
     scaled -= scaled.max(axis=-1, keepdims=True)
     return scaled - np.log(np.exp(scaled).sum(axis=-1, keepdims=True))
 
@@ -73,7 +74,7 @@ def calibrate(said: Said, temperature: float = 1.0, bins: int = 15) -> Calibrati
 
 
 def _expected_logit(logits: np.ndarray, temperature: float) -> np.ndarray:
-    present = np.maximum(logits, -1e30)
+    present = np.maximum(logits, LOG_OF_ZERO)
     terms = present / np.float32(temperature)
     terms -= terms.max(axis=-1, keepdims=True)
     np.exp(terms, out=terms)

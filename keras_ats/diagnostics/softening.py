@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_ats.diagnostics.logits import Said
+from keras_ats.ops.absent_classes import LOG_OF_ZERO
 
 _ENTRIES = 4_000_000  # of one piece: 32 MB in float64
-_LOWEST = -1e30  # Stands for a class that the model does not have.
 
 
 class Softening(NamedTuple):
@@ -70,7 +70,7 @@ def wrong_classes(said: Said, temperature: float) -> WrongClasses:
 def log_odds(said: Said, wrong: WrongClasses, correct_temperature: float) -> np.ndarray:
     """Returns the logarithm of the odds of each sample's correct class, shape `(N,)`."""
     own = np.take_along_axis(said.logits, said.labels[:, None], -1)[:, 0].astype("float64")
-    return np.maximum(own, _LOWEST) / correct_temperature - wrong.log_total
+    return np.maximum(own, LOG_OF_ZERO) / correct_temperature - wrong.log_total
 
 
 def soften(said: Said, correct_temperature: float, wrong_temperature: float) -> Softening:
@@ -100,7 +100,7 @@ def soften(said: Said, correct_temperature: float, wrong_temperature: float) -> 
 
 def soft_targets(said: Said, correct_temperature: float, wrong_temperature: float) -> np.ndarray:
     """Returns the soft targets themselves, float64, shape `(N, C)`."""
-    scaled = np.maximum(said.logits.astype("float64"), _LOWEST)
+    scaled = np.maximum(said.logits.astype("float64"), LOG_OF_ZERO)
     own = np.take_along_axis(scaled, said.labels[:, None], -1)
     scaled /= wrong_temperature
     np.put_along_axis(scaled, said.labels[:, None], own / correct_temperature, -1)
@@ -126,8 +126,8 @@ def in_pieces(said: Said) -> list[Said]:
 
 
 def _wrong_classes(said: Said, temperature: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    logits = np.maximum(said.logits.astype("float64"), _LOWEST)
-    np.put_along_axis(logits, said.labels[:, None], _LOWEST, -1)
+    logits = np.maximum(said.logits.astype("float64"), LOG_OF_ZERO)
+    np.put_along_axis(logits, said.labels[:, None], LOG_OF_ZERO, -1)
     logits /= temperature
     highest = logits.max(axis=-1)
     logits -= highest[:, None]

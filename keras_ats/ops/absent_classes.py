@@ -16,8 +16,9 @@ LOG_OF_ZERO = -1e30
 # what lies on the bound of a `clip`.
 LOG_PROBABILITY_OF_ZERO = -1e33
 
-# No model gives such a logit. Far above `LOG_OF_ZERO`, which temperatures divide.
-_LOWEST = -1e20
+# No model gives such a logit: a lower one stands for an absent class. Far above `LOG_OF_ZERO`,
+# which temperatures divide.
+LEAST_ORDINARY = -1e20
 
 
 def finite_logits(logits: Tensor, name: str = "logits", lowest: float = LOG_OF_ZERO) -> Tensor:
@@ -47,4 +48,4 @@ def present_classes(logits: Tensor) -> Tensor:
     Returns:
         Bool tensor of the same shape.
     """
-    return logits > _LOWEST
+    return logits > LEAST_ORDINARY

@@ -11,12 +11,14 @@ from keras import ops
 from keras.backend import standardize_dtype
 
 from keras_ats._gradients import RowLoss, with_own_gradient
-from keras_ats.ops.absent_classes import LOG_OF_ZERO, finite_logits, present_classes
+from keras_ats.ops.absent_classes import (
+    LEAST_ORDINARY,
+    LOG_OF_ZERO,
+    finite_logits,
+    present_classes,
+)
 from keras_ats.ops.labels import are_class_ids
 from keras_ats.types import Tensor
-
-# A logit that is less counts as that of an absent class, which takes more care.
-LEAST_ORDINARY = -1e20
 
 
 class Labels(NamedTuple):
@@ -89,7 +91,7 @@ def _on_torch(logits: Any, constants: Labels, gradient: Any) -> tuple[Any, Any]:
         # Only a label of a class that the student lacks makes it as large, or NaN.
         if bool((values < -LEAST_ORDINARY).all()):
             return values, None
-    present = logits > LEAST_ORDINARY
+    present = present_classes(logits)
     values = _ordinary_on_torch(logits.clamp(min=LOG_OF_ZERO), constants.values, gradient)
     if gradient is not None:
         gradient.masked_fill_(~present, 0.0)

@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 from keras import ops
 
 from keras_ats._gradients import RowLoss, with_own_gradient
-from keras_ats.ops.absent_classes import LOG_OF_ZERO, finite_logits, present_classes
-from keras_ats.ops.label_rows import (
+from keras_ats.ops.absent_classes import (
     LEAST_ORDINARY,
-    distribution_of_rows,
-    ids_and_validity,
-    label_rows,
+    LOG_OF_ZERO,
+    finite_logits,
+    present_classes,
 )
+from keras_ats.ops.label_rows import distribution_of_rows, ids_and_validity, label_rows
 from keras_ats.types import Tensor
 
 
@@ -133,7 +133,7 @@ def _on_torch(student: Any, rows: Rows, gradient: Any, divergence: str) -> tuple
         # A class that the teacher lacks makes NaN of what is to be 0.
         if bool(values.isfinite().all()):
             return values, scale
-    present = student > LEAST_ORDINARY
+    present = present_classes(student)
     teacher = rows.teacher.clamp(min=LOG_OF_ZERO)
     values, scale = _ordinary_on_torch(
         student.clamp(min=LOG_OF_ZERO), rows._replace(teacher=teacher), gradient, divergence

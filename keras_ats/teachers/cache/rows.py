@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from keras_ats.ops.absent_classes import LOG_OF_ZERO
 from keras_ats.ops.tail import TAIL_NODES
 from keras_ats.types import Config
 
@@ -189,7 +190,7 @@ def _tail(rest: Array) -> Array:
     # Relative to its own maximum: far below that of the row all of them would be 0.
     top = np.max(rest, axis=-1, keepdims=True)
     # Lower than what a tail of absent classes alone could be mistaken for.
-    top = np.where(np.isneginf(top), np.float32(-1e30), top)
+    top = np.where(np.isneginf(top), np.float32(LOG_OF_ZERO), top)
     below = rest - top
     sums = [
         np.exp(below * np.float32(inverse)).sum(axis=-1, dtype=np.float64) for inverse in TAIL_NODES
