@@ -1,8 +1,6 @@
-"""What docs/methods.md says to users of other code of losses on inner layers, row by row."""
+"""What docs/other_code.md says of losses on inner layers is true, entry by entry."""
 
 import functools
-import re
-from pathlib import Path
 
 import golden_cases
 import keras
@@ -10,10 +8,11 @@ import numpy as np
 import pytest
 from backends import on_one_backend
 from keras import layers
+from other_code import entries
 
 from keras_ats import Distiller, features
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "methods.md"
+ENTRIES = entries("Inner layers")
 CLASSES = 3
 # The method's name among the golden numbers, and their weight, by what the other code says.
 NUMBERS = {
@@ -31,11 +30,9 @@ NUMBERS = {
 SHAPES = {"student": (4, 4, 6), "teacher": (4, 4, 10)}
 
 
-def rows():
-    section = PAGE.read_text(encoding="utf-8").split("## Inner layers of other code\n")[1]
-    lines = re.findall(r"^\| (.*) \|$", section.split("\n## ")[0], re.MULTILINE)
-    cells = [[cell.strip() for cell in f"{line} ".split(" | ")] for line in lines[2:]]
-    return [(theirs.strip("`"), ours.strip("`"), tested) for _, theirs, ours, tested, _ in cells]
+def only_runs(entry):
+    """Whether its loss has weights of its own, so that there is no number to compare."""
+    return entry.note.startswith(": runs")
 
 
 def model_of(role, shapes):
@@ -57,34 +54,32 @@ def model_of(role, shapes):
     return model
 
 
-def compiled(ours, shapes):
+def compiled(entry, shapes):
     distiller = Distiller(model_of("teacher", shapes), model_of("student", shapes))
-    namespace = {**vars(features), "compile": functools.partial(distiller.compile, "sgd")}
-    eval(f"compile({ours})", namespace)
+    entry.compile(functools.partial(distiller.compile, "sgd"), features)
     return distiller
 
 
-def test_every_number_is_a_row():
-    assert {theirs for theirs, _, tested in rows() if tested == "number"} == set(NUMBERS)
+def test_every_number_is_an_entry():
+    assert {entry.their_call for entry in ENTRIES if not only_runs(entry)} == set(NUMBERS)
 
 
-@pytest.mark.parametrize("row", rows(), ids=lambda row: row[0])
+@pytest.mark.parametrize("entry", ENTRIES, ids=[entry.their_call for entry in ENTRIES])
 @on_one_backend("the golden tests have these losses on each")
-def test_a_row_is_what_the_other_code_does(row, rng):
-    theirs, ours, tested = row
-    if tested == "runs":
-        distiller = compiled(ours, SHAPES)
+def test_an_entry_is_what_the_other_code_does(entry, rng):
+    if only_runs(entry):
+        distiller = compiled(entry, SHAPES)
         size = sum(int(np.prod(shape)) for shape in SHAPES.values())
         x = {"x": rng.normal(size=(4, size)).astype("float32"), "ids": np.arange(4)}
-        x = x if "Contrastive" in ours else x["x"]
+        x = x if "Contrastive" in entry.our_call else x["x"]
         logs = distiller.train_on_batch(x, np.zeros(4, int), return_dict=True)
         assert np.isfinite(logs["loss"])
         return
-    method, weight = NUMBERS[theirs]
+    method, weight = NUMBERS[entry.their_call]
     cases = golden_cases.load("features_repdistiller")
     case = next(case for case in cases if str(case["method"]) == method)
     sides = {role: np.moveaxis(case[f"{role}_feat"], 1, -1) for role in ("student", "teacher")}
-    distiller = compiled(ours, {role: side.shape[1:] for role, side in sides.items()})
+    distiller = compiled(entry, {role: side.shape[1:] for role, side in sides.items()})
     x = np.concatenate([side.reshape(len(side), -1) for side in sides.values()], axis=1)
     logs = distiller.train_on_batch(x, np.zeros(len(x), int), return_dict=True)
     np.testing.assert_allclose(logs["loss"], weight * case["loss"] + np.log(CLASSES), rtol=1e-4)

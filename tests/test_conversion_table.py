@@ -1,13 +1,10 @@
-"""What docs/methods.md says to users of other code is true, row by row.
+"""What docs/other_code.md says of losses on logits is true, entry by entry.
 
 The page holds the calls, this file the number that each must give: what the other code gave on
-logits and labels of a golden case, with the weights of that row.
+logits and labels of a golden case, with the weights of that entry.
 """
 
 import functools
-import re
-from pathlib import Path
-from typing import NamedTuple
 
 import golden_cases
 import keras
@@ -15,24 +12,11 @@ import numpy as np
 import pytest
 import reference
 from backends import on_one_backend
+from other_code import entries
 
 from keras_ats import Distiller, adjustments, losses, temperatures
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "methods.md"
-HEADING = "## If you come from other code\n"
-
-
-class Row(NamedTuple):
-    origin: str
-    their_call: str
-    our_call: str
-    note: str
-
-
-def rows():
-    section = PAGE.read_text(encoding="utf-8").split(HEADING)[1].split("\n## ")[0]
-    lines = re.findall(r"^\| (.*) \|$", section, re.MULTILINE)
-    return [Row(*(cell.strip() for cell in f"{line} ".split(" | "))) for line in lines[2:]]
+ENTRIES = entries("Losses on logits")
 
 
 def label_crossentropy(case):
@@ -44,6 +28,17 @@ def keras_distillation(case):
     loss = keras.distillation.LogitsDistillation(3.0, loss=keras.losses.KLDivergence())
     value = loss.compute_loss(case["teacher_logits"], case["student_logits"])
     return 0.5 * label_crossentropy(case) + 0.5 * float(keras.ops.convert_to_numpy(value))
+
+
+def keras_io(case):
+    """Its `Distiller.compute_loss` at alpha=0.1 and temperature=10."""
+    values, _ = reference.kd(case["student_logits"], case["teacher_logits"], 10.0)
+    return 0.1 * label_crossentropy(case) + 0.9 * values.mean()
+
+
+def keras_io_of_2020(case):
+    values, _ = reference.kd(case["student_logits"], case["teacher_logits"], 10.0)
+    return 0.1 * label_crossentropy(case) + 0.9 * values.mean() / 10.0**2
 
 
 def torchdistill(case):
@@ -75,6 +70,12 @@ def stored(kd_weight=1.0, student_weight=0.0):
 THEIRS = {
     "tp_tau=4, t_tau=2, s_tau=1, lamb=0.5": ("ats_lxcnju", 6, stored()),
     "tp_tau=3, t_tau=2, s_tau=2, lamb=0.5": ("ats_lxcnju", 5, stored()),
+    "alpha=0.1, temperature=10": ("kd_mdistiller", 4, keras_io),
+    "loss = alpha * student_loss + (1 - alpha) * distillation_loss": (
+        "kd_mdistiller",
+        4,
+        keras_io_of_2020,
+    ),
     "LogitsDistillation(3.0, loss=KLDivergence()), student_loss_weight=0.5": (
         "kd_mdistiller",
         4,
@@ -112,11 +113,6 @@ THEIRS = {
 }
 
 
-def code(cell):
-    """What stands between the first pair of backticks."""
-    return re.match(r"`([^`]+)`", cell)[1]
-
-
 def picker(part, classes):
     """A model that returns one half of its input: so the logits of a case become a student's."""
     model = keras.Sequential(
@@ -128,25 +124,24 @@ def picker(part, classes):
     return model
 
 
-def first_loss(our_call, case):
+def first_loss(entry, case):
     """The objective that `fit` reports for the batch."""
     classes = case["student_logits"].shape[-1]
     distiller = Distiller(teacher=picker(1, classes), student=picker(0, classes))
-    namespace = {**vars(losses), **vars(temperatures), **vars(adjustments)}
-    namespace["compile"] = functools.partial(distiller.compile, "sgd")
-    eval(f"compile({our_call})", namespace)
+    entry.compile(functools.partial(distiller.compile, "sgd"), losses, temperatures, adjustments)
     x = np.concatenate([case["student_logits"], case["teacher_logits"]], axis=-1)
     return distiller.train_on_batch(x, case["labels"], return_dict=True)["loss"]
 
 
-def test_every_row_has_its_number():
-    assert sorted(code(row.their_call) for row in rows()) == sorted(THEIRS)
+def test_every_entry_has_its_number():
+    assert sorted(entry.their_call for entry in ENTRIES) == sorted(THEIRS)
 
 
-@pytest.mark.parametrize("row", rows(), ids=lambda row: f"{row.origin}: {code(row.their_call)}")
+@pytest.mark.parametrize(
+    "entry", ENTRIES, ids=[f"{entry.origin}: {entry.their_call}" for entry in ENTRIES]
+)
 @on_one_backend("the golden tests have these losses on each")
-def test_a_row_gives_the_number_of_the_other_code(row):
-    file, index, expected = THEIRS[code(row.their_call)]
+def test_an_entry_gives_the_number_of_the_other_code(entry):
+    file, index, expected = THEIRS[entry.their_call]
     case = golden_cases.load(file)[index]
-    loss = first_loss(code(row.our_call), case)
-    np.testing.assert_allclose(loss, expected(case), rtol=1e-4)
+    np.testing.assert_allclose(first_loss(entry, case), expected(case), rtol=1e-4)
