@@ -9,9 +9,9 @@ import pytest
 
 # torch compiles nothing and is done first, so it takes what any of the three could.
 CHEAPEST = "torch"
-# Which third of a table's cases each of the others takes; the last third is left to torch alone.
+# Which sixth of a table's cases each of the others takes; the rest is left to torch alone.
+PARTS = 6
 TURNS = {"tensorflow": 0, "jax": 1}
-FEW_CASES = 4  # A table that is no longer than this runs everywhere.
 
 
 def on_one_backend(reason: str) -> pytest.MarkDecorator:
@@ -24,7 +24,7 @@ def on_one_backend(reason: str) -> pytest.MarkDecorator:
 def cases_in_turn(reason: str) -> pytest.MarkDecorator:
     """For tables of many cases, whose cases and backends are independent; `reason` says why.
 
-    torch runs all cases, TensorFlow and JAX a third each, and not the same one. The product of both
+    torch runs all cases, TensorFlow and JAX a sixth each, and not the same one. The product of both
     is what `make test ARGS=--every-case` runs, and the workflow on GitHub.
     """
     return pytest.mark.cases_in_turn(reason)
@@ -42,13 +42,13 @@ def left_to_others(items: Iterable[pytest.Item]) -> list[pytest.Item]:
             if any(mark.args[:1] == (True,) for mark in item.iter_markers("skipif")):
                 raise pytest.UsageError(
                     f"{item.nodeid} takes its cases in turn and is skipped on {CHEAPEST}, which "
-                    "should run all of them: a third would run nowhere."
+                    "should run all of them: most would run nowhere."
                 )
         return []
     left = []
     for table in tables.values():
-        if len(table) > FEW_CASES:
+        if len(table) > 1:
             # Ordered by what follows no axis of the table.
             table.sort(key=lambda item: zlib.crc32(item.nodeid.encode()))
-            left += [item for rank, item in enumerate(table) if rank % 3 != TURNS[backend]]
+            left += [item for rank, item in enumerate(table) if rank % PARTS != TURNS[backend]]
     return left

@@ -1,5 +1,6 @@
 """Shared by all tests: one backend per process, chosen by KERAS_BACKEND."""
 
+import gc
 import os
 
 from processes import COMPILE_FAST
@@ -29,6 +30,9 @@ import numpy as np
 import pytest
 from backends import left_to_others
 from hypothesis import HealthCheck, settings
+
+# What the backends trace is kept, so looking for garbage often finds little and takes long.
+gc.set_threshold(50_000, 20, 20)
 
 settings.register_profile(
     "keras_ats",

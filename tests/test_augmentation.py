@@ -4,10 +4,13 @@ import keras
 import models
 import numpy as np
 import pytest
+from backends import cases_in_turn
 from keras import layers, ops
 
 import keras_ats
 from keras_ats import losses
+
+pytestmark = cases_in_turn("each kind is called by the same code, before either model")
 
 NAMES = ("image", "table")
 

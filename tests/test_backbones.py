@@ -8,11 +8,14 @@ import keras_hub
 import models
 import numpy as np
 import pytest
+from backends import cases_in_turn
 from keras import layers
 
 import keras_ats
 from keras_ats.losses import AsymmetricTemperatureKD
 from keras_ats.models import cifar_backbone, classifier
+
+pytestmark = cases_in_turn("a backbone is a list of layers, and each layer is Keras's")
 
 STACKS = {
     "stackwise_filters": [64, 64],

@@ -8,6 +8,7 @@ import kill_and_resume
 import models
 import numpy as np
 import pytest
+from backends import cases_in_turn
 from processes import ROOT, run_together
 
 from keras_ats import Distiller
@@ -89,6 +90,7 @@ def interrupt(model, backup, data, *where):
         model.fit(callbacks=[backup, Stop(*where)], **data)
 
 
+@cases_in_turn("a student by itself is saved by the same callback")
 @pytest.mark.parametrize("build", [plain, distiller])
 def test_resumed_after_an_epoch(build, data, tmp_path):
     straight = build()
@@ -105,6 +107,7 @@ def test_resumed_after_an_epoch(build, data, tmp_path):
     assert len(resumed.fit(**data).epoch) == 4
 
 
+@cases_in_turn("a student by itself is saved by the same callback")
 @pytest.mark.parametrize("steps_per_execution", [1] if BACKEND == "torch" else [1, 2])
 @pytest.mark.parametrize("build", [plain, distiller])
 def test_resumed_within_an_epoch(build, steps_per_execution, data, tmp_path):

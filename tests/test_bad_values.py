@@ -13,6 +13,7 @@ from typing import Unpack, get_origin
 import models
 import numpy as np
 import pytest
+from backends import cases_in_turn
 
 import keras_ats
 
@@ -366,6 +367,7 @@ def allowed(call):
     return set(values)
 
 
+@cases_in_turn("arguments are looked at by Python")
 @pytest.mark.parametrize("call", CALLS)
 def test_bad_values_are_refused_by_name(call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

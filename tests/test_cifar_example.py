@@ -132,6 +132,7 @@ def test_the_student_is_a_plain_model_in_logits_form(undisturbed):
     assert np.abs(logits.sum(axis=-1) - 1).max() > 1e-3
 
 
+@on_one_backend("callbacks.Backup is killed on each; here it is the example that goes on")
 def test_killed_twice_ends_at_the_same_weights(place, undisturbed):
     folder = place / "killed"
     killed(place, epochs_done=3, where="batch")

@@ -4,6 +4,7 @@ import keras
 import models
 import numpy as np
 import pytest
+from backends import cases_in_turn
 from keras import layers
 
 import keras_ats
@@ -14,6 +15,8 @@ from keras_ats.losses import (
     TemperatureKD,
     get,
 )
+
+pytestmark = cases_in_turn("a list of losses is a sum")
 
 
 def two_headed(width, as_list=False):

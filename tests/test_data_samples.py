@@ -6,12 +6,15 @@ import sys
 
 import numpy as np
 import pytest
+from backends import cases_in_turn
 from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_ats import data
 from keras_ats.data import Samples
 from keras_ats.data.statistics import channel_statistics
+
+pytestmark = cases_in_turn("samples are NumPy's")
 
 
 def make(counts, shape=(4, 4, 3), **options):

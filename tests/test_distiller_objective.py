@@ -4,11 +4,14 @@ import keras
 import models
 import numpy as np
 import pytest
+from backends import cases_in_turn
 from keras import layers
 from keras.losses import SparseCategoricalCrossentropy
 
 from keras_ats import Distiller
 from keras_ats.losses import AsymmetricTemperatureKD, TemperatureKD
+
+pytestmark = cases_in_turn("weights, endings and labels meet the same terms on each backend")
 
 L2 = 0.01
 

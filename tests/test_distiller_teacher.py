@@ -6,6 +6,7 @@ import keras
 import models
 import numpy as np
 import pytest
+from backends import cases_in_turn
 from keras import layers
 
 from keras_ats import Distiller
@@ -66,6 +67,7 @@ def state_of(teacher):
     return models.numpy_weights(teacher), flags
 
 
+@cases_in_turn("teachers of every make are kept apart by the same code")
 @pytest.mark.parametrize(
     "build",
     [models.stochastic, models.restless, nested, models.subclassed],
@@ -393,6 +395,7 @@ class Counts:
         return counts
 
 
+@cases_in_turn("each mode of Keras's is run in test_distiller_modes.py")
 @pytest.mark.parametrize(
     ("run_eagerly", "evaluate_teacher"), [(False, False), (False, True), (True, False)]
 )

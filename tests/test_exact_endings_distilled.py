@@ -77,6 +77,7 @@ def test_exact_endings(case, rng):
     check_a_step(teacher, student, x, z, f, 0.02 if "cast" in case else 1e-4)
 
 
+@cases_in_turn("the kernels are Keras's, and the ending is read off the graph")
 @pytest.mark.filterwarnings("ignore:Layer InputLayer does not have a `quantize` method")
 @pytest.mark.parametrize("mode", ["int8", "int4", "float8"])
 def test_a_quantised_teacher(mode, rng):

@@ -38,6 +38,7 @@ def test_quickstart_with_the_rivals(tmp_path):
         assert len(re.findall(rf"large\b.*?{method}\b.*?\d+\.\d ±", printed)) == 1
 
 
+@on_one_backend("what it prints; the quickstart runs on each")
 def test_existing_project(tmp_path):
     printed = run("existing_project.py", folder=tmp_path)
     accuracy = float(re.search(r"Test accuracy of the student: (\d+\.\d) %", printed)[1])

@@ -4,11 +4,14 @@ import keras
 import models
 import numpy as np
 import pytest
+from backends import cases_in_turn
 from keras import layers, ops
 
 import keras_ats
 from keras_ats import features
 from keras_ats.losses import AsymmetricTemperatureKD
+
+pytestmark = cases_in_turn("what does not fit is refused before a backend sees a tensor")
 
 to_numpy = ops.convert_to_numpy
 SIZE = (8, 8, 3)

@@ -5,7 +5,7 @@ import models
 import numpy as np
 import pytest
 import reference
-from backends import on_one_backend
+from backends import cases_in_turn, on_one_backend
 from golden_cases import each_case
 
 import keras_ats
@@ -92,6 +92,7 @@ def in_batches(metric, *arrays):
     return value(metric)
 
 
+@cases_in_turn("all metrics add up by the code of their base class")
 @pytest.mark.parametrize("name", OF_LABELS)
 def test_the_value_of_all_at_once_in_batches_of_any_size(name, batch):
     _, teacher, labels, weights = batch

@@ -4,13 +4,15 @@ import keras
 import models
 import numpy as np
 import pytest
-from backends import on_one_backend
+from backends import cases_in_turn, on_one_backend
 
 import keras_ats
 from keras_ats import Distiller
 from keras_ats.losses import AsymmetricTemperatureKD, BernoulliKD, LogitMSE, TemperatureKD
 from keras_ats.record import Needs
 from keras_ats.teachers import Ensemble
+
+pytestmark = cases_in_turn("what may be assigned, and when, is Python's business")
 
 BACKEND = keras.backend.backend()
 

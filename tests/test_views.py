@@ -5,6 +5,7 @@ import models
 import numpy as np
 import pytest
 import view_cases
+from backends import cases_in_turn
 from keras import layers
 from view_cases import CLASSES, FEATURES, LOGITS, READ, numpy, run
 
@@ -12,6 +13,7 @@ from keras_ats.views import View
 from keras_ats.views.graph import graph_inputs
 
 
+@cases_in_turn("read on each backend in test_views_table.py")
 @pytest.mark.parametrize("name", READ)
 def test_endings_are_read_at_their_logits(name, rng):
     case = READ[name]
@@ -30,6 +32,7 @@ def test_endings_are_read_at_their_logits(name, rng):
     assert outputs.dtype == predictions.dtype
 
 
+@cases_in_turn("each ending is read by the same copy of the graph")
 @pytest.mark.parametrize("name", READ)
 def test_weights_are_shared(name, rng):
     case = READ[name]
@@ -43,6 +46,7 @@ def test_weights_are_shared(name, rng):
     np.testing.assert_allclose(outputs, numpy(model(x)), atol=1e-6)
 
 
+@cases_in_turn("read on each backend in test_views_table.py")
 @pytest.mark.parametrize("name", LOGITS)
 def test_logits_endings_are_left_alone(name):
     model = LOGITS[name]()

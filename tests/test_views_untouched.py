@@ -17,6 +17,7 @@ from keras_ats._keras import activity_loss
 from keras_ats.views import View
 
 
+@cases_in_turn("each ending is read by the same copy of the graph")
 @pytest.mark.parametrize("name", READ)
 def test_the_users_model_is_untouched(name, rng, tmp_path):
     case = READ[name]
