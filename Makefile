@@ -26,7 +26,7 @@ KERAS_PACKAGE  = $(or $(KERAS_$(or $(KERAS),lowest)),keras==$(KERAS))
 # What is run with another Keras: what leans on Keras most, without the slowest of it.
 SHORT_SET := $(addprefix tests/test_,keras_doors.py views.py views_untouched.py golden.py \
     conventions.py lesson.py distiller_objective.py distiller_saving.py distiller_teacher.py \
-    distiller_modes.py) --every-case \
+    distiller_modes.py) \
     -k "not (bit_for_bit or forward_passes or every_mode or writing_the_models or two_and_two)"
 
 # -qq: pip says nothing unless it fails.
