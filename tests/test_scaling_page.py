@@ -5,6 +5,9 @@ import re
 from pathlib import Path
 
 import pytest
+from backends import on_one_backend
+
+pytestmark = on_one_backend("a page and a script of formulas")
 
 ROOT = Path(__file__).resolve().parent.parent
 NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
