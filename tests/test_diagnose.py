@@ -177,7 +177,7 @@ def test_report_side_by_side_printed_kept_and_saved(said, tmp_path):
     assert set(numbers) == {"small", "large <b>"}
     report.save(tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 3
+    assert page.count("data:image/png;base64,") == 3 + 2
     assert "large &lt;b&gt;" in page
     assert "large <b>" not in page
     assert not re.search(r"(src|href)=.https?:", page)

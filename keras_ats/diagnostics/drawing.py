@@ -9,12 +9,34 @@ from keras_ats.diagnostics.style import COLORS, GREY, clean, look, new_figure, s
 
 
 def overview(found: list[TeacherFindings]) -> Any:
-    """Draws all of it for the report: logits, curves and reliability."""
-    figure = new_figure(10, 10)
+    """Draws all of it in one figure: logits, curves and reliability."""
+    figure = new_figure(11, 10)
     rows = figure.subfigures(3, 1)
     draw_logits(rows[0].subplots(1, 2), found)
     draw_curves(rows[1].subplots(1, 2), found)
     for axes, one in zip(rows[2].subplots(1, len(found), squeeze=False)[0], found, strict=True):
+        draw_reliability(axes, one)
+    return figure
+
+
+def logits(found: list[TeacherFindings]) -> Any:
+    """Draws correct logit and variance of the wrong ones."""
+    figure = new_figure(max(6.5, 1.6 * len(found) + 4), 3.2)
+    draw_logits(figure.subplots(1, 2), found)
+    return figure
+
+
+def curves(found: list[TeacherFindings]) -> Any:
+    """Draws derived average and deviation against temperature."""
+    figure = new_figure(11, 3.4)
+    draw_curves(figure.subplots(1, 2), found)
+    return figure
+
+
+def reliability(found: list[TeacherFindings]) -> Any:
+    """Draws accuracy against confidence, one panel for each."""
+    figure = new_figure(3.4 * len(found), 3.4)
+    for axes, one in zip(figure.subplots(1, len(found), squeeze=False)[0], found, strict=True):
         draw_reliability(axes, one)
     return figure
 
@@ -42,7 +64,10 @@ def draw_curves(panels: Any, found: list[TeacherFindings]) -> None:
                 axes.plot(x, values, style, label=label, markersize=4, **look(index))
         clean(axes, title, "temperature; ATS: 1.25 and 0.75 times it")
         axes.set_ylim(0)
-    panels[0].legend(fontsize=8, frameon=False)
+    # Beside the curves, of which there may be many; long enough to tell solid from dashed.
+    panels[1].legend(
+        fontsize=8, frameon=False, handlelength=4, loc="center left", bbox_to_anchor=(1.02, 0.5)
+    )
 
 
 def draw_logits(panels: Any, found: list[TeacherFindings]) -> None:

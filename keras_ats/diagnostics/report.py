@@ -4,6 +4,7 @@ import base64
 import html
 import io
 import math
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,8 @@ class Report:
             "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
             for row in [header, *rows]
         ]
-        return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:], "", *self.remarks()])
+        remarks = [textwrap.fill(one, 99, subsequent_indent="  ") for one in self.remarks()]
+        return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:], "", *remarks])
 
     __repr__ = __str__
 
@@ -104,17 +106,24 @@ class Report:
         )
         heads = "".join(f"<th scope=col>{html.escape(cell)}</th>" for cell in header)
         found = list(self.teachers.values())
-        drawn = [("All teachers", drawing.overview(found))]
-        drawn += [(f"What resembles what: {one.name}", drawing.similarity(one)) for one in found]
-        pictures = "".join(
-            f"<figure><img alt='{html.escape(title)}' src='data:image/png;base64,{_png(figure)}'>"
-            f"<figcaption>{html.escape(title)}</figcaption></figure>"
-            for title, figure in drawn
+        wide = [
+            ("How large the correct logit is, and how far apart the wrong ones", drawing.logits),
+            ("Soft targets over temperatures, under one and under ATS", drawing.curves),
+            ("Whether it is as right as it is sure", drawing.reliability),
+        ]
+        pictures = "".join(_picture(title, draw(found), "wide") for title, draw in wide)
+        similar = "".join(
+            _picture(f"What resembles what: {one.name}", drawing.similarity(one)) for one in found
         )
         remarks = "".join(f"<p>{html.escape(one)}</p>" for one in self.remarks())
         classes = "".join(_class_table(one) for one in found)
         return _PAGE.format(
-            heads=heads, table=table, remarks=remarks, pictures=pictures, classes=classes
+            heads=heads,
+            table=table,
+            remarks=remarks,
+            pictures=pictures,
+            similar=similar,
+            classes=classes,
         )
 
 
@@ -181,6 +190,14 @@ def _class_table(one: TeacherFindings) -> str:
     )
 
 
+def _picture(title: str, figure: Any, kind: str = "narrow") -> str:
+    return (
+        f"<figure class={kind}><img alt='{html.escape(title)}' "
+        f"src='data:image/png;base64,{_png(figure)}'>"
+        f"<figcaption>{html.escape(title)}</figcaption></figure>"
+    )
+
+
 def _png(figure: Any) -> str:
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=110)
@@ -194,18 +211,27 @@ _PAGE = """<!doctype html>
 :root {{ color-scheme: light dark; }}
 body {{ font: 16px/1.5 system-ui, sans-serif; }}
 body {{ margin: 2rem auto; max-width: 60rem; padding: 0 1rem; }}
-.wide {{ overflow-x: auto; }}
+div.wide {{ overflow-x: auto; }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
 th, td {{ padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #8884; }}
-th[scope=row] {{ text-align: left; font-weight: normal; }}
-figure {{ margin: 2rem 0; }}
+th, td {{ white-space: nowrap; }}
+th[scope=row] {{ text-align: left; font-weight: normal; padding-left: 0; }}
+figure {{ margin: 2rem 0; overflow-x: auto; }}
+.row {{ display: flex; flex-wrap: wrap; gap: 0 1rem; }}
+.row figure {{ flex: 0 1 29rem; }}
 img {{ max-width: 100%; background: #fff; }}
 figcaption {{ opacity: .7; }}
+@media (max-width: 40rem) {{
+  th, td {{ padding: .2rem .4rem; }}
+  th[scope=row] {{ white-space: normal; min-width: 6rem; }}
+  .wide img {{ max-width: none; width: 42rem; }}
+}}
 </style></head><body>
 <h1>Diagnosis of teachers</h1>
 <div class="wide"><table><thead><tr>{heads}</tr></thead><tbody>{table}</tbody></table></div>
 {remarks}
 {pictures}
+<div class="row">{similar}</div>
 <div class="wide">{classes}</div>
 </body></html>
 """

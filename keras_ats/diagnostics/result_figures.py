@@ -131,6 +131,7 @@ def plot_capacity(
     """Draws students' accuracy against their teachers' capacity (figure 9).
 
     One temperature is drawn solid, ATS dashed, each student in a colour and marker of its own.
+    Capacities that span more than a factor of 10 are drawn on a logarithmic axis.
 
     Args:
         capacities: Capacity of each teacher, such as its number of parameters in millions.
@@ -171,7 +172,9 @@ def plot_capacity(
                     )
                 axes.plot(sizes, values, style, label=f"{name}, {title}", **look(index))
     clean(axes, "", "capacity of the teacher", label)
-    axes.legend(fontsize=8, frameon=False)
+    if min(sizes) > 0 and max(sizes) > 10 * min(sizes):
+        axes.set_xscale("log")
+    axes.legend(fontsize=8, frameon=False, handlelength=4)
     return figure
 
 

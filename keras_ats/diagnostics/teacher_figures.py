@@ -6,12 +6,7 @@ from typing import Any
 import numpy as np
 
 from keras_ats import checks
-from keras_ats.diagnostics.drawing import (
-    draw_curves,
-    draw_logits,
-    draw_reliability,
-    draw_similarity,
-)
+from keras_ats.diagnostics.drawing import curves, draw_similarity, logits, reliability
 from keras_ats.diagnostics.findings import TeacherFindings
 from keras_ats.diagnostics.logits import Said
 from keras_ats.diagnostics.report import Report
@@ -108,6 +103,7 @@ def plot_soft_targets(
     highest = max(softened.max() for softened in targets)
     for axes in panels[:, columns - len(pairs) :].flat:
         axes.set_ylim(0, 1.25 * highest)
+        axes.set_yticks([tick for tick in axes.get_yticks() if tick <= 1])
     figure.supxlabel("class (grey: the correct one)", fontsize=10)
     return figure
 
@@ -134,11 +130,7 @@ def plot_temperature_curves(report: Report) -> Any:
     figure = keras_ats.diagnostics.plot_temperature_curves(report)
     ```
     """
-    found = _all(report)
-    figure = new_figure(9, 3.4)
-    axes = figure.subplots(1, 2)
-    draw_curves(axes, found)
-    return figure
+    return curves(_all(report))
 
 
 def plot_logits(report: Report) -> Any:
@@ -162,10 +154,7 @@ def plot_logits(report: Report) -> Any:
     figure = keras_ats.diagnostics.plot_logits(report)
     ```
     """
-    found = _all(report)
-    figure = new_figure(max(6.5, 1.6 * len(found) + 4), 3.2)
-    draw_logits(figure.subplots(1, 2), found)
-    return figure
+    return logits(_all(report))
 
 
 def plot_reliability(report: Report) -> Any:
@@ -190,11 +179,7 @@ def plot_reliability(report: Report) -> Any:
     figure = keras_ats.diagnostics.plot_reliability(report)
     ```
     """
-    found = _all(report)
-    figure = new_figure(3.4 * len(found), 3.4)
-    for axes, one in zip(figure.subplots(1, len(found), squeeze=False)[0], found, strict=True):
-        draw_reliability(axes, one)
-    return figure
+    return reliability(_all(report))
 
 
 def plot_class_similarity(report: Report) -> Any:
