@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from keras_ats.data.readers import cinic10, tfds_sets, tiny_imagenet
+from keras_ats.data.readers import cinic10, intents, tfds_sets, tiny_imagenet
 from keras_ats.data.readers.published import Published, Request
 
 
@@ -31,4 +31,22 @@ DATA_SETS: dict[str, DataSet] = {
     "speech_commands": DataSet(tfds_sets.read_speech, 12, 32, "spectrograms"),
     "cinic10": DataSet(cinic10.read, 10, cinic10.SIZE),
     "tiny_imagenet": DataSet(tiny_imagenet.read, 200, tiny_imagenet.SIZE),
+}
+
+
+class TextSet(NamedTuple):
+    """A data set of sentences that can be read.
+
+    Attributes:
+        read: Its reader; takes also whether out-of-scope sentences are wanted.
+        num_classes: As published, without those.
+    """
+
+    read: Callable[[Request, bool], intents.Sentences]
+    num_classes: int
+
+
+TEXT_SETS: dict[str, TextSet] = {
+    "clinc150": TextSet(intents.read_clinc150, 150),
+    "banking77": TextSet(intents.read_banking77, 77),
 }
