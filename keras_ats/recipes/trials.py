@@ -84,8 +84,8 @@ class Trial:
             if id(variable) not in of_student
         ]
 
-    def run(self, seed: int) -> float:
-        """Trains a new student and returns what it comes to."""
+    def fit(self, seed: int) -> Any:
+        """Trains a new student and returns Keras's history."""
         keras.utils.set_random_seed(seed)
         fresh = self.build_student()
         for variable, new in zip(self.distiller.student.variables, fresh.variables, strict=True):
@@ -94,7 +94,11 @@ class Trial:
             variable.assign(self.settings.get(id(variable), value))
         # Before both: students of one seed see the same batches.
         keras.utils.set_random_seed(seed)
-        self.distiller.fit(*_arguments(self.train), **self.options)
+        return self.distiller.fit(*_arguments(self.train), **self.options)
+
+    def run(self, seed: int) -> float:
+        """Trains a new student and returns what it comes to."""
+        self.fit(seed)
         logs = self.distiller.evaluate(*_arguments(self.test), verbose=0, return_dict=True)
         if self.metric not in logs:
             raise ValueError(

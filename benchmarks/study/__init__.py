@@ -1,0 +1,1 @@
+"""The study of docs/results.md: its runs, and the page that is made of them."""
