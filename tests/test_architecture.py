@@ -31,7 +31,7 @@ ARROWS = {
     "diagnostics": {"ops", "temperatures", "losses", "views", "teachers"},
     "distiller": {"ops", "losses", "views", "teachers"},
     "callbacks": {"distiller", "metrics"},
-    "recipes": {"losses", "distiller", "diagnostics"},
+    "recipes": {"losses", "teachers", "distiller", "diagnostics"},
     "models": set(),
     "data": set(),
 }

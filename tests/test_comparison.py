@@ -149,3 +149,23 @@ def test_what_cannot_be_compared_is_said(options, error, message, data):
         return
     with pytest.raises(error, match=message):
         compare(models.linear(), build_student, train, test, **arguments)
+
+
+def test_the_student_alone_sees_what_its_teachers_students_see(data):
+    """The logits of a cache stay behind, and what is augmented is augmented for it too."""
+    (x, y), test = data
+    cache = keras_ats.teachers.CachedTeacher.from_arrays(np.zeros((24, models.CLASSES), "float32"))
+    options = OPTIONS | {"seeds": [5], "metric": "loss"}
+    plain = compare(models.sequential(16), build_student, (x, y), test, **options)
+    cached = compare(cache, build_student, cache.attach((x, y)), test, **options)
+    assert cached.values["student alone"] == pytest.approx(plain.values["student alone"], rel=1e-5)
+    blind = compare(
+        models.sequential(16),
+        build_student,
+        (x, y),
+        test,
+        augmentation=lambda inputs: 0.0 * inputs,
+        **options,
+    )
+    # Nothing can be seen.
+    assert blind.values["student alone"] != pytest.approx(plain.values["student alone"], rel=1e-4)

@@ -63,7 +63,5 @@ METHODS: dict[str, Method] = {
     "standardised KD": Method(
         lambda: losses.TemperatureKD(adjustment=Standardize()), _named("temperature")
     ),
-    "hint": Method(
-        lambda: features.Hint("hidden", "hidden"), lambda loss, setting: [], 1.0, 1.0
-    ),
+    "hint": Method(lambda: features.Hint("hidden", "hidden"), lambda loss, setting: [], 1.0, 1.0),
 }

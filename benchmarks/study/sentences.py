@@ -1,5 +1,6 @@
 """Sentences as bags of n-grams, and the networks that read them."""
 
+import itertools
 from collections import Counter
 from typing import Any, NamedTuple
 
@@ -39,7 +40,7 @@ def load(name: str, data_dir: Any, config: dict[str, Any]) -> Task:
 def ngrams(text: str) -> list[str]:
     """Words, and pairs of neighbours."""
     words = text.lower().split()
-    return words + [f"{first} {second}" for first, second in zip(words, words[1:], strict=False)]
+    return words + [f"{first} {second}" for first, second in itertools.pairwise(words)]
 
 
 def ids(sentences: Any, places: dict[str, int], longest: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ from keras_ats.configurable import serialize
 from keras_ats.distiller.distiller import Distiller
 from keras_ats.losses.asymmetric_temperature_kd import AsymmetricTemperatureKD
 from keras_ats.recipes.trials import Nobody, Nothing, Results, Trial
+from keras_ats.teachers.live import as_teacher
 
 ALONE = "student alone"
+# What of the arguments of `Distiller` is not about the teacher.
+_OF_THE_STUDENT = ("augmentation", "student_from_logits")
 
 
 class Comparison:
@@ -206,18 +210,14 @@ def compare(
         "kd_losses": {name: serialize(one) for name, one in kd_losses.items()}
     }
     results = Results(as_file(folder, "comparison.json"), settings)
-    trials: dict[str, Callable[[], Trial]] = {ALONE: plan.alone}
+    trials: dict[str, Callable[[], Trial]] = {ALONE: partial(plan.alone, teacher, distiller)}
     for name, kd_loss in kd_losses.items():
-        trials[str(name)] = _later(plan, teacher, kd_loss, distiller)
+        trials[str(name)] = partial(plan.distilled, teacher, kd_loss, distiller)
     bar = plan.progress(len(trials))
     values: dict[str, list[float]] = {}
     for name, make in trials.items():
         values[name] = plan.run_seeds(name, make, results, bar)
     return Comparison(values, plan.seeds, plan.metric)
-
-
-def _later(plan: "Plan", teacher: Any, kd_loss: Any, options: Any) -> Callable[[], Trial]:
-    return lambda: plan.distilled(teacher, kd_loss, options)
 
 
 class Plan:
@@ -283,9 +283,12 @@ class Plan:
             "optimizer": serialize({**self.optimizer().get_config(), "name": None}),
         }
 
-    def alone(self) -> Trial:
-        """Returns the trial of the student without a teacher."""
-        return self._trial(Nobody(), Nothing(), {"kd_weight": 0.0}, {})
+    def alone(self, teacher: Any, options: dict[str, Any]) -> Trial:
+        """Returns the trial of the student on the same data, without its teacher."""
+        given = [options.get(name) for name in ("teacher_from_logits", "teacher_inputs")]
+        nobody = Nobody(as_teacher(teacher, *given))
+        own = {name: options[name] for name in _OF_THE_STUDENT if name in options}
+        return self._trial(nobody, Nothing(), {"kd_weight": 0.0}, own)
 
     def distilled(self, teacher: Any, kd_loss: Any, options: dict[str, Any]) -> Trial:
         """Returns the trial with a teacher and this loss."""

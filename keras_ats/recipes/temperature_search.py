@@ -167,7 +167,7 @@ def search_temperatures(
     )
     results = Results(as_file(folder, "temperatures.json"), plan.settings)
     bar = plan.progress(len(pairs) + 1)
-    alone = plan.run_seeds(ALONE, plan.alone, results, bar)
+    alone = plan.run_seeds(ALONE, partial(plan.alone, teacher, distiller), results, bar)
     kd_loss = AsymmetricTemperatureKD(*pairs[0])
     made: list[Trial] = []
 

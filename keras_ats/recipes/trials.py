@@ -14,23 +14,32 @@ from keras_ats._keras import symbolic_build
 from keras_ats.distiller.distiller import Distiller
 from keras_ats.losses.distillation_loss import DistillationLoss
 from keras_ats.record import Lesson, Needs, Outputs, Shapes
+from keras_ats.teachers.teacher import Teacher
 from keras_ats.types import Config, Nested, Tensor
 
 
 class Nobody:
-    """Stands in the teacher's place where a student is trained alone; says and costs nothing."""
+    """Stands in the teacher's place where a student is trained alone; says and costs nothing.
 
-    variables = ()
+    Args:
+        teacher: The one in whose place it stands, which knows what of the data is the student's.
+    """
+
     output_names = ("nobody",)
     shapes = Shapes()
     supports_jit = True
+
+    def __init__(self, teacher: Teacher) -> None:
+        self._teacher = teacher
+        # Of one that is run, the sign that it may be shown augmented inputs.
+        self.variables = teacher.variables
 
     def prepare(self, needs: Needs) -> None:
         """Has nothing to prepare."""
 
     def split(self, x: Nested) -> tuple[Nested, Nested]:
-        """Returns all inputs as the student's."""
-        return x, None
+        """Returns what is the student's."""
+        return self._teacher.split(x)[0], None
 
     def __call__(self, given: Nested) -> Outputs:
         """Says nothing."""

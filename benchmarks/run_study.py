@@ -1,6 +1,6 @@
 """Runs the study of docs/results.md on sentences, one line for each run.
 
-    KERAS_BACKEND=jax python benchmarks/study/run.py --data-dir FOLDER-OF-INTENTS
+    KERAS_BACKEND=jax python benchmarks/run_study.py --data-dir FOLDER-OF-INTENTS
 
 What is in the file of lines is done: killed at any moment, the same command goes on. Seeds come one
 after the other, each with all data sets and methods, so that what is there at any time is balanced.
@@ -9,15 +9,9 @@ after the other, each with all data sets and methods, so that what is there at a
 import argparse
 import datetime
 import json
-import os
 import platform
-import sys
 from pathlib import Path
 from typing import Any
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-os.environ.setdefault("KERAS_BACKEND", "jax")
 
 import keras
 import numpy as np
@@ -28,11 +22,13 @@ from study.training import School, say_again, say_on
 
 import keras_ats
 
+ROOT = Path(__file__).resolve().parents[1]
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data-dir", type=Path, required=True, help="folder of the data sets")
-    parser.add_argument("--config", type=Path, default=Path(__file__).with_name("intents.json"))
+    parser.add_argument("--config", type=Path, default=ROOT / "benchmarks/study/intents.json")
     parser.add_argument("--lines", type=Path, default=ROOT / "benchmarks/results/study.jsonl")
     parser.add_argument("--folder", type=Path, default=ROOT / "study-teachers", help="of teachers")
     parser.add_argument("--until", help="time of day, such as 05:05, after which no run is begun")
@@ -51,9 +47,7 @@ class Study:
 
     def __init__(self, config: dict[str, Any], data_dir: Path, lines: Lines, folder: Path) -> None:
         self.config, self.lines, self.folder = config, lines, folder
-        self.tasks = {
-            name: sentences.load(name, data_dir, config) for name in config["data"]
-        }
+        self.tasks = {name: sentences.load(name, data_dir, config) for name in config["data"]}
         self.schools: dict[tuple[Any, ...], School] = {}
 
     def run(self, data: str, seed: int, until: str | None) -> bool:
