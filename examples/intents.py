@@ -30,8 +30,7 @@ TEACHERS = {"small": (64,), "large": (512, 512)}  # units of the hidden layers
 STUDENT = (24,)
 NGRAMS, LONGEST = 2048, 24  # in the vocabulary, and of a sentence
 BATCH_SIZE = 300
-# One temperature is a pair of equal ones, so that the methods differ in nothing else.
-TEMPERATURES = {"correct_temperatures": [2.0, 4.0, 6.0, 8.0], "wrong_temperatures": [2.0, 4.0, 6.0]}
+SWEEP_SEEDS = [100, 101]
 COMMANDS = ("teacher", "sweep", "compare", "report")
 
 
@@ -46,6 +45,10 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=40, help="of a student (default: 40)")
     parser.add_argument("--teacher-epochs", type=int, default=15, help="default: 15")
     parser.add_argument("--seeds", type=int, default=5, help="of the comparison (default: 5)")
+    grid = {"type": float, "nargs": "+"}
+    # One temperature is a pair of equal ones, so that the methods differ in nothing else.
+    parser.add_argument("--correct-temperatures", **grid, default=[2.0, 4.0, 6.0, 8.0])
+    parser.add_argument("--wrong-temperatures", **grid, default=[2.0, 4.0, 6.0])
     parser.add_argument("--output", type=Path, default=Path("intents-output"))
     parser.add_argument("--json", type=Path, help="where `report` writes every number as well")
     options = parser.parse_args()
@@ -188,9 +191,10 @@ class Experiment:
         folder = self.folder / f"sweep-{name}"
         return keras_ats.search_temperatures(
             *(cache, self.student, few, self.validation),
-            **TEMPERATURES,
+            correct_temperatures=self.options.correct_temperatures,
+            wrong_temperatures=self.options.wrong_temperatures,
             **self.budget(folder),
-            seeds=[100, 101],
+            seeds=SWEEP_SEEDS,
         )
 
     @functools.cache  # noqa: B019

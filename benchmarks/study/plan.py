@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
+from study.findings import RULES
 from study.lines import Lines
 from study.teaching import run_of
-
-RULES = ("suggested", "unit spread", "calibrated", "equal maximum")
 
 
 def students(data: str, seed: int, config: dict[str, Any], lines: Lines) -> Iterator[dict]:

@@ -1,0 +1,329 @@
+"""The tables of docs/results.md."""
+
+import statistics
+from typing import Any
+
+import numpy as np
+
+from study.findings import Findings, Found, interval
+
+TITLES = {"clinc150": "CLINC150", "banking77": "Banking77"}
+MEASURES = {
+    "derived_average": "derived average",
+    "derived_deviation": "derived deviation",
+    "inherent_variance": "inherent variance",
+    "entropy": "entropy",
+    "correct_share": "share of the correct class",
+}
+OF_TEACHERS = {"test": "teacher's accuracy", "calibration_error": "teacher's calibration error"}
+RULES = {
+    "suggested": "`suggest_temperatures`",
+    "unit spread": "spread 1, share 1/4",
+    "calibrated": "best likelihood on validation data",
+    "equal maximum": "as sure as the small teacher is at 4",
+}
+
+
+def all_tables(found: Findings) -> dict[str, str]:
+    """All tables by name."""
+    return {
+        "runs": runs(found),
+        "ladder": ladder(found),
+        "larger": larger(found),
+        "asymmetric": asymmetric(found),
+        "explanations": explanations(found),
+        "rules": rules(found),
+        "methods": methods(found),
+        "elsewhere": elsewhere(found),
+    }
+
+
+def table(header: list[str], rows: list[list[Any]]) -> str:
+    """Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def spread(values: Any) -> str:
+    """Mean and deviation over seeds."""
+    deviation = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.2f}{deviation}"
+
+
+def pair_of(one: Found) -> str:
+    """The temperatures of a setting, or what else it says."""
+    setting = dict(one.setting)
+    pair = setting.pop("pair", None)
+    parts = [] if pair is None else [", ".join(f"{value:g}" for value in dict.fromkeys(pair))]
+    return "; ".join([*parts, *(f"{name} {value:g}" for name, value in setting.items())])
+
+
+def runs(found: Findings) -> str:
+    rows = []
+    for data in found.data:
+        of = [line for line in found.lines if line["run"]["data"] == data]
+        students = [line for line in of if line["run"]["role"] == "student"]
+        seconds = statistics.median(line["cpu_seconds"] for line in students)
+        rows.append(
+            [
+                TITLES[data],
+                len(students),
+                len(of) - len(students),
+                len(found.seeds[data]),
+                f"{seconds:.1f}",
+            ]
+        )
+    return table(["data", "students", "teachers", "whole seeds", "seconds a student, median"], rows)
+
+
+def ladder(found: Findings) -> str:
+    rows = []
+    for data in found.data:
+        for name in [*found.ladder, "early"]:
+            lines = found.teacher(data, name)
+            of = [line["on_validation"] for line in lines]
+            rows.append(
+                [
+                    TITLES[data],
+                    "512-512, stopped early" if name == "early" else name,
+                    f"{lines[0]['parameters']:,}",
+                    spread([100 * line["test"] for line in lines]),
+                    f"{statistics.mean(one['wrong_spread'] for one in of):.2f}",
+                    f"{statistics.mean(one['calibrated'] for one in of):.2f}",
+                ]
+            )
+        rows.append(
+            [TITLES[data], "student, labels alone", "", spread(found.alone(data).test)] + [""] * 2
+        )
+    return table(
+        [
+            "data",
+            "network",
+            "parameters",
+            "test accuracy",
+            "spread of wrong logits",
+            "best likelihood at",
+        ],
+        rows,
+    )
+
+
+def larger(found: Findings) -> str:
+    rows = []
+    for data in found.data:
+        small = {}
+        for name in found.ladder:
+            tuned = found.chosen_plain(data, name, "one temperature")
+            fixed = found.at(data, "one temperature", name, [4, 4])
+            small = small or {"tuned": tuned, "fixed": fixed}
+            is_first = name == found.ladder[0]
+            rows.append(
+                [
+                    TITLES[data],
+                    name,
+                    spread(fixed.test),
+                    "" if is_first else found.gap(fixed, small["fixed"]),
+                    f"{spread(tuned.test)} ({pair_of(tuned)})",
+                    "" if is_first else found.gap(tuned, small["tuned"]),
+                    found.gap(tuned, found.alone(data)),
+                ]
+            )
+    return table(
+        [
+            "data",
+            "teacher",
+            "student at 4",
+            "over the smallest teacher's",
+            "student, tuned (temperature)",
+            "over the smallest teacher's",
+            "over labels alone",
+        ],
+        rows,
+    )
+
+
+def asymmetric(found: Findings) -> str:
+    rows = []
+    for data in found.data:
+        first = None
+        for name in found.ladder:
+            one = found.chosen_plain(data, name, "one temperature")
+            ats = found.chosen_plain(data, name, "ATS")
+            published = found.at(data, "ATS", name, [4, 2])
+            four = found.at(data, "one temperature", name, [4, 4])
+            first = first or ats
+            rows.append(
+                [
+                    TITLES[data],
+                    name,
+                    f"{spread(ats.test)} ({pair_of(ats)})",
+                    found.gap(ats, one),
+                    found.gap(published, four),
+                    found.gap(published, one),
+                    "" if name == found.ladder[0] else found.gap(ats, first),
+                ]
+            )
+    return table(
+        [
+            "data",
+            "teacher",
+            "student under ATS, tuned (pair)",
+            "tuned ATS - tuned one",
+            "(4, 2) - one at 4",
+            "(4, 2) - tuned one",
+            "ATS: over the smallest teacher's",
+        ],
+        rows,
+    )
+
+
+def points(found: Findings, data: str) -> list[dict[str, Any]]:
+    """All pairs of a teacher and temperatures: measures, gain by seed."""
+    alone = found.alone(data)
+    made = []
+    for teacher in found.ladder:
+        lines = found.teacher(data, teacher)
+        for pair, one in found.grid(data, teacher).items():
+            measures = {name: found.softened(data, teacher, pair, name) for name in MEASURES}
+            measures["test"] = statistics.mean(line["test"] for line in lines)
+            measures["calibration_error"] = statistics.mean(
+                line["on_validation"]["calibration_error"] for line in lines
+            )
+            gains = np.subtract(one.test, alone.test)
+            made.append({"teacher": teacher, "pair": pair, "gains": gains, **measures})
+    return made
+
+
+def rank_correlation(first: Any, second: Any) -> float:
+    """Spearman's, ties by mean ranks."""
+
+    def ranks(values: Any) -> np.ndarray:
+        values = np.asarray(values, "float64")
+        return np.array([(values < one).sum() + (values == one).sum() / 2 for one in values])
+
+    return float(np.corrcoef(ranks(first), ranks(second))[0, 1])
+
+
+def explanations(found: Findings) -> str:
+    rows = []
+    for name, title in {**MEASURES, **OF_TEACHERS}.items():
+        row = [title]
+        for data in found.data:
+            made = points(found, data)
+            measure = [one[name] for one in made]
+            mean = rank_correlation(measure, [one["gains"].mean() for one in made])
+            by_seed = [
+                rank_correlation(measure, [one["gains"][seed] for one in made])
+                for seed in range(len(found.seeds[data]))
+            ]
+            row.append(f"{mean:+.2f} ({min(by_seed):+.2f} to {max(by_seed):+.2f})")
+        rows.append(row)
+    header = [f"{TITLES[data]}, {len(points(found, data))} pairs" for data in found.data]
+    return table(["rank correlation of the gain with", *header], rows)
+
+
+def regrets(found: Findings, data: str) -> dict[str, np.ndarray]:
+    """What each rule loses against the pair chosen on validation data, mean over teachers."""
+    losses: dict[str, list[np.ndarray]] = {}
+    for teacher in found.ladder:
+        grid = found.grid(data, teacher)
+        best = max(grid.values(), key=lambda one: statistics.mean(one.validation))
+        tried = {title: found.all_of(data, rule, teacher)[0] for rule, title in RULES.items()}
+        tried["4 for all classes"] = grid[4, 4]
+        tried["(4, 2), as published"] = grid[4, 2]
+        for factor in (1, 2):
+            tried[f"NormKD, factor {factor}"] = next(
+                one
+                for one in found.all_of(data, "NormKD", teacher)
+                if one.setting == {"factor": factor}
+            )
+        for title, one in tried.items():
+            losses.setdefault(title, []).append(np.subtract(best.test, one.test))
+    return {title: np.mean(each, axis=0) for title, each in losses.items()}
+
+
+def rules(found: Findings) -> str:
+    by_data = {data: regrets(found, data) for data in found.data}
+    titles = by_data[found.data[0]]
+
+    def total(title: str) -> float:
+        return sum(by_data[data][title].mean() for data in found.data)
+
+    rows = [
+        [title, *(interval(by_data[data][title]) for data in found.data)]
+        for title in sorted(titles, key=total)
+    ]
+    return table(["rule", *(f"regret on {TITLES[data]}, points" for data in found.data)], rows)
+
+
+def method_gains(found: Findings, data: str) -> dict[str, tuple[Found, Any]]:
+    """Each method at the setting chosen on validation data, and its gain over labels alone."""
+    alone = found.alone(data)
+    made = {}
+    for method in ("one temperature", "ATS", *found.config["rivals"]):
+        teacher = None if method == "label smoothing" else found.large
+        chosen = found.chosen(data, method, teacher)
+        made[method] = (chosen, found.gap(chosen, alone))
+    return made
+
+
+def methods(found: Findings) -> str:
+    by_data = {data: method_gains(found, data) for data in found.data}
+    order = sorted(
+        by_data[found.data[0]],
+        key=lambda method: -sum(by_data[data][method][1].mean for data in found.data),
+    )
+    rows = []
+    for method in order:
+        row = [method]
+        for data in found.data:
+            chosen, gain = by_data[data][method]
+            row += [f"{statistics.mean(chosen.test):.2f}", gain, pair_of(chosen)]
+        rows.append(row)
+    rows.append(
+        ["labels alone"]
+        + [cell for data in found.data for cell in (spread(found.alone(data).test), "", "")]
+    )
+    header = [f"{TITLES[data]}" for data in found.data]
+    return table(
+        ["method", *(cell for one in header for cell in (one, "over labels alone", "setting"))],
+        rows,
+    )
+
+
+def elsewhere(found: Findings) -> str:
+    first, second = found.config["students"]
+    small = found.ladder[0]
+    rows = []
+    for data in found.data:
+        for title, where in (
+            (f"{second} units, few sentences", {"size": "few", "student": second}),
+            (f"{first} units, all sentences", {"size": "full", "student": first}),
+        ):
+            alone = found.alone(data, **where)
+            for teacher in (small, found.large):
+                one = found.chosen(data, "one temperature", teacher, **where)
+                ats = found.chosen(data, "ATS", teacher, **where)
+                rows.append(
+                    [
+                        TITLES[data],
+                        title,
+                        spread(alone.test),
+                        teacher,
+                        f"{found.gap(one, alone)} ({pair_of(one)})",
+                        f"{found.gap(ats, alone)} ({pair_of(ats)})",
+                        found.gap(ats, one),
+                    ]
+                )
+    return table(
+        [
+            "data",
+            "student",
+            "labels alone",
+            "teacher",
+            "one temperature - alone",
+            "ATS - alone",
+            "ATS - one temperature",
+        ],
+        rows,
+    )
