@@ -96,11 +96,9 @@ def feature_losses(
     network: keras.Model, teacher: keras.Model, samples: int
 ) -> dict[str, keras_ats.features.FeatureLoss]:
     """Every method by name, for the layers that it is made for."""
-    (maps, pool, before), (of_teacher, its_pool, its_before) = (
-        _layers(network),
-        _layers(teacher),
-    )
-    last, vector = (maps[-1], of_teacher[-1]), (pool, its_pool)
+    stages = ["stage1", "stage2", "stage3"]
+    last, vector = ("stage3", "stage3"), ("pool", "pool")
+    before = _last_normalization(network), _last_normalization(teacher)
     methods = keras_ats.features
     return {
         "Hint": methods.Hint(*last),
@@ -110,8 +108,8 @@ def feature_losses(
         "AttentionTransfer": methods.AttentionTransfer(*last),
         "NeuronSelectivity": methods.NeuronSelectivity(*last),
         "VariationalInformation": methods.VariationalInformation(*last),
-        "FeatureOverhaul": methods.FeatureOverhaul(before, its_before),
-        "KnowledgeReview": methods.KnowledgeReview([*maps, pool], [*of_teacher, its_pool]),
+        "FeatureOverhaul": methods.FeatureOverhaul(*before),
+        "KnowledgeReview": methods.KnowledgeReview([*stages, "pool"], [*stages, "pool"]),
         "GaussianWasserstein": methods.GaussianWasserstein(*last),
         "ReusedClassifier": methods.ReusedClassifier(*last),
         "ClassAttention": methods.ClassAttention(*last),
@@ -123,16 +121,10 @@ def feature_losses(
     }
 
 
-def _layers(model: keras.Model) -> tuple[list[str], str, str]:
-    """The ends of the stages, shallow to deep, the pooling, and the last BatchNormalization."""
-    stages = {
-        one.output.shape[1:]: one.name for one in model.layers if isinstance(one, keras.layers.ReLU)
-    }
-    pool, before = (
-        [one.name for one in model.layers if isinstance(one, kind)][-1]
-        for kind in (keras.layers.GlobalAveragePooling2D, keras.layers.BatchNormalization)
-    )
-    return list(stages.values()), pool, before
+def _last_normalization(model: keras.Model) -> str:
+    """Name of the last BatchNormalization."""
+    kind = keras.layers.BatchNormalization
+    return [one.name for one in model.layers if isinstance(one, kind)][-1]
 
 
 def contestants(steps: int) -> dict[str, harness.Contestant]:

@@ -84,9 +84,9 @@ class Network:
             gamma_regularizer=self.regularizer,
         )(x)
 
-    def batch_norm_relu(self, x: keras.KerasTensor) -> keras.KerasTensor:
-        """Batch normalisation and ReLU."""
-        return layers.ReLU()(self.batch_norm(x))
+    def batch_norm_relu(self, x: keras.KerasTensor, name: str | None = None) -> keras.KerasTensor:
+        """Batch normalisation and ReLU, which has the name."""
+        return layers.ReLU(name=name)(self.batch_norm(x))
 
     def model(
         self, features: keras.KerasTensor, kernel_initializer: Any | None = None
@@ -104,7 +104,7 @@ class Network:
         if kernel_initializer is None:
             # Within 1 / sqrt(fan_in).
             kernel_initializer = initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
-        pooled = layers.GlobalAveragePooling2D(data_format=DATA_FORMAT)(features)
+        pooled = layers.GlobalAveragePooling2D(data_format=DATA_FORMAT, name="pool")(features)
         logits = layers.Dense(
             self.num_classes,
             kernel_initializer=kernel_initializer,
@@ -115,12 +115,28 @@ class Network:
         return keras.Model(self.inputs, logits, name=self.name)
 
 
-def channel_shuffle(x: keras.KerasTensor, groups: int) -> keras.KerasTensor:
-    """Deals the channels of each group out to all groups."""
+def stage_name(number: int, is_last: bool = True) -> str | None:
+    """Name of the layer that a stage ends in; None for its layers before.
+
+    Stages are counted by sizes, not by blocks: stage n ends where the image has been halved n - 1
+    times, so that stages of one name fit together whatever the networks. The last of them is what
+    the classifier reads the mean of.
+
+    Args:
+        number: n.
+        is_last: Whether this is the last block of the stage.
+    """
+    return f"stage{number}" if is_last else None
+
+
+def channel_shuffle(
+    x: keras.KerasTensor, groups: int, name: str | None = None
+) -> keras.KerasTensor:
+    """Deals the channels of each group out to all groups; the last of its layers has the name."""
     *image, channels = x.shape[1:]
     x = layers.Reshape((*image, groups, channels // groups))(x)
     x = layers.Permute((1, 2, 4, 3))(x)
-    return layers.Reshape((*image, channels))(x)
+    return layers.Reshape((*image, channels), name=name)(x)
 
 
 def average_pool(x: keras.KerasTensor) -> keras.KerasTensor:

@@ -5,7 +5,7 @@ from keras import initializers, layers
 
 from keras_ats.checks import as_integer
 from keras_ats.models._checks import number_within
-from keras_ats.models.builders._network import Network
+from keras_ats.models.builders._network import Network, stage_name
 
 LEAST_WIDTH = 1 / 16
 """Below it, a layer of 16 channels would have none."""
@@ -55,26 +55,36 @@ def mobilenet_v2(
     as_integer(expansion, "expansion")
     network = Network(num_classes, input_shape, weight_decay, name)
     x = network.batch_norm_relu(network.convolution(network.inputs, int(32 * width), strides=2))
-    for factor, channels, blocks, first_strides in (
-        (1, 16, 1, 1),
-        (expansion, 24, 2, 1),
-        (expansion, 32, 3, 2),
-        (expansion, 64, 4, 2),
-        (expansion, 96, 3, 1),
-        (expansion, 160, 3, 2),
-        (expansion, 320, 1, 1),
+    # There is no first stage, as the first convolution halves the image.
+    for factor, channels, blocks, first_strides, name in (
+        (1, 16, 1, 1, None),
+        (expansion, 24, 2, 1, stage_name(2)),
+        (expansion, 32, 3, 2, stage_name(3)),
+        (expansion, 64, 4, 2, None),
+        (expansion, 96, 3, 1, stage_name(4)),
+        (expansion, 160, 3, 2, None),
+        (expansion, 320, 1, 1, None),
     ):
         for block in range(blocks):
             strides = first_strides if block == 0 else 1
-            x = _block(network, x, int(channels * width), factor, strides)
+            end = name if block == blocks - 1 else None
+            x = _block(network, x, int(channels * width), factor, strides, end)
     x = network.convolution(x, int(1280 * max(width, 1)), 1)
-    return network.model(network.batch_norm_relu(x), initializers.RandomNormal(stddev=0.01))
+    x = network.batch_norm_relu(x, stage_name(5))
+    return network.model(x, initializers.RandomNormal(stddev=0.01))
 
 
 def _block(
-    network: Network, x: keras.KerasTensor, channels: int, factor: int, strides: int
+    network: Network,
+    x: keras.KerasTensor,
+    channels: int,
+    factor: int,
+    strides: int,
+    name: str | None,
 ) -> keras.KerasTensor:
     inner = network.batch_norm_relu(network.convolution(x, x.shape[-1] * factor, 1))
     inner = network.batch_norm_relu(network.depthwise(inner, strides))
     outer = network.batch_norm(network.convolution(inner, channels, 1))
-    return layers.Add()([outer, x]) if strides == 1 and x.shape[-1] == channels else outer
+    if strides > 1 or x.shape[-1] != channels:
+        return outer
+    return layers.Add(name=name)([outer, x])

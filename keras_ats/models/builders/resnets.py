@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
-from keras_ats.models.builders._network import Network
+from keras_ats.models.builders._network import Network, stage_name
 from keras_ats.models.builders._sizes import blocks_per_stage, channel_counts
 
 
@@ -57,14 +57,17 @@ def resnet(
     x = network.batch_norm_relu(network.convolution(network.inputs, stem))
     for stage, width in enumerate(stages):
         for block in range(blocks):
-            x = _block(network, x, width, strides=2 if stage > 0 and block == 0 else 1)
+            strides = 2 if stage > 0 and block == 0 else 1
+            x = _block(network, x, width, strides, stage_name(stage + 1, block == blocks - 1))
     return network.model(x)
 
 
-def _block(network: Network, x: keras.KerasTensor, width: int, strides: int) -> keras.KerasTensor:
+def _block(
+    network: Network, x: keras.KerasTensor, width: int, strides: int, name: str | None
+) -> keras.KerasTensor:
     shortcut = x
     if strides > 1 or x.shape[-1] != width:
         shortcut = network.batch_norm(network.convolution(x, width, 1, strides=strides))
     x = network.batch_norm_relu(network.convolution(x, width, strides=strides))
     x = network.batch_norm(network.convolution(x, width))
-    return layers.ReLU()(layers.Add()([x, shortcut]))
+    return layers.ReLU(name=name)(layers.Add()([x, shortcut]))

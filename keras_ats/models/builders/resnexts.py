@@ -4,7 +4,7 @@ import keras
 from keras import layers
 
 from keras_ats.checks import as_integer
-from keras_ats.models.builders._network import Network
+from keras_ats.models.builders._network import Network, stage_name
 from keras_ats.models.builders._sizes import blocks_per_stage
 
 
@@ -65,5 +65,6 @@ def resnext(
             x = network.batch_norm_relu(network.convolution(x, inner, 1))
             x = network.convolution(x, inner, strides=strides, groups=cardinality)
             x = network.convolution(network.batch_norm_relu(x), 256 * 2**stage, 1)
-            x = layers.ReLU()(layers.Add()([network.batch_norm(x), shortcut]))
+            name = stage_name(stage + 1, block == blocks - 1)
+            x = layers.ReLU(name=name)(layers.Add()([network.batch_norm(x), shortcut]))
     return network.model(x)

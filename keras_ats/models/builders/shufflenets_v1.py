@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from keras_ats.models.builders._network import Network, average_pool, channel_shuffle
+from keras_ats.models.builders._network import Network, average_pool, channel_shuffle, stage_name
 
 GROUPS = 3
 STEM_WIDTH = 24
@@ -47,12 +47,14 @@ def shufflenet_v1(
     Distillation", ICLR 2020, for the form.
     """
     network = Network(num_classes, input_shape, weight_decay, name)
-    x = network.batch_norm_relu(network.convolution(network.inputs, STEM_WIDTH, 1))
-    for width, units in ((240, 4), (480, 8), (960, 4)):
+    x = network.convolution(network.inputs, STEM_WIDTH, 1)
+    x = network.batch_norm_relu(x, stage_name(1))
+    for stage, (width, units) in enumerate(((240, 4), (480, 8), (960, 4)), 2):
         added = _path(network, x, width - x.shape[-1], strides=2)
         x = layers.ReLU()(layers.Concatenate()([added, average_pool(x)]))
-        for _ in range(units - 1):
-            x = layers.ReLU()(layers.Add()([_path(network, x, width), x]))
+        for unit in range(1, units):
+            name = stage_name(stage, unit == units - 1)
+            x = layers.ReLU(name=name)(layers.Add()([_path(network, x, width), x]))
     return network.model(x)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
-from keras_ats.models.builders._network import Network, channel_shuffle
+from keras_ats.models.builders._network import Network, channel_shuffle, stage_name
 from keras_ats.models.builders._sizes import channel_counts
 
 
@@ -54,12 +54,14 @@ def shufflenet_v2(
             f"be even. Received: widths={widths!r}."
         )
     network = Network(num_classes, input_shape, weight_decay, name)
-    x = network.batch_norm_relu(network.convolution(network.inputs, 24, 1))
-    for width, blocks in zip(stages, (3, 7, 3), strict=True):
+    x = network.batch_norm_relu(network.convolution(network.inputs, 24, 1), stage_name(1))
+    for stage, (width, blocks) in enumerate(zip(stages, (3, 7, 3), strict=True), 2):
         x = _halving_block(network, x, width // 2)
-        for _ in range(blocks):
-            x = _block(network, x)
-    return network.model(network.batch_norm_relu(network.convolution(x, last, 1)))
+        for block in range(blocks):
+            # The fourth stage ends in the convolution behind its blocks.
+            name = stage_name(stage, stage < 4 and block == blocks - 1)
+            x = _block(network, x, name)
+    return network.model(network.batch_norm_relu(network.convolution(x, last, 1), stage_name(4)))
 
 
 def _halving_block(network: Network, x: keras.KerasTensor, half: int) -> keras.KerasTensor:
@@ -68,10 +70,10 @@ def _halving_block(network: Network, x: keras.KerasTensor, half: int) -> keras.K
     return channel_shuffle(layers.Concatenate()([left, _path(network, x, half, strides=2)]), 2)
 
 
-def _block(network: Network, x: keras.KerasTensor) -> keras.KerasTensor:
+def _block(network: Network, x: keras.KerasTensor, name: str | None) -> keras.KerasTensor:
     kept, changed = keras.ops.split(x, 2, axis=-1)
     changed = _path(network, changed, changed.shape[-1])
-    return channel_shuffle(layers.Concatenate()([kept, changed]), 2)
+    return channel_shuffle(layers.Concatenate()([kept, changed]), 2, name)
 
 
 def _path(network: Network, x: keras.KerasTensor, half: int, strides: int = 1) -> keras.KerasTensor:

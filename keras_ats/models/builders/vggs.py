@@ -4,7 +4,7 @@ import keras
 from keras import initializers
 
 from keras_ats.checks import as_integer
-from keras_ats.models.builders._network import Network, max_pool
+from keras_ats.models.builders._network import Network, max_pool, stage_name
 
 CONVOLUTIONS = {
     8: (1, 1, 1, 1, 1),
@@ -63,8 +63,13 @@ def vgg(
     pooled_blocks = 4 if input_shape[0] == 64 else 3
     x = network.inputs
     for block, width in enumerate((64, 128, 256, 512, 512)):
-        for _ in range(CONVOLUTIONS[depth][block]):
-            x = network.batch_norm_relu(network.convolution(x, width, use_bias=True))
+        count = CONVOLUTIONS[depth][block]
+        # The last two blocks see images of one size, unless the first of them is pooled too.
+        ends_stage = block < pooled_blocks or block == 4
+        number = min(block, pooled_blocks) + 1
+        for convolution in range(count):
+            name = stage_name(number, ends_stage and convolution == count - 1)
+            x = network.batch_norm_relu(network.convolution(x, width, use_bias=True), name)
         if block < pooled_blocks:
             x = max_pool(x)
     return network.model(x, initializers.RandomNormal(stddev=0.01))

@@ -5,7 +5,7 @@ from keras import layers
 
 from keras_ats.checks import as_integer
 from keras_ats.models._checks import number_within
-from keras_ats.models.builders._network import Network
+from keras_ats.models.builders._network import Network, stage_name
 from keras_ats.models.builders._sizes import blocks_per_stage
 
 
@@ -59,12 +59,19 @@ def wide_resnet(
     for stage, width in enumerate((16, 32, 64)):
         for block in range(blocks):
             strides = 2 if stage > 0 and block == 0 else 1
-            x = _block(network, x, width * widen_factor, strides, dropout)
-    return network.model(network.batch_norm_relu(x))
+            # The third stage ends in the normalisation and the ReLU behind its blocks.
+            name = stage_name(stage + 1, stage < 2 and block == blocks - 1)
+            x = _block(network, x, width * widen_factor, strides, dropout, name)
+    return network.model(network.batch_norm_relu(x, stage_name(3)))
 
 
 def _block(
-    network: Network, x: keras.KerasTensor, width: int, strides: int, dropout: float
+    network: Network,
+    x: keras.KerasTensor,
+    width: int,
+    strides: int,
+    dropout: float,
+    name: str | None,
 ) -> keras.KerasTensor:
     normalized = network.batch_norm_relu(x)
     if x.shape[-1] != width:
@@ -74,4 +81,4 @@ def _block(
     x = network.batch_norm_relu(network.convolution(normalized, width, strides=strides))
     if dropout:
         x = layers.Dropout(dropout)(x)
-    return layers.Add()([network.convolution(x, width), shortcut])
+    return layers.Add(name=name)([network.convolution(x, width), shortcut])
