@@ -77,9 +77,7 @@ CASES = {
         features.KnowledgeReview, ["stage2", "pool"], compares_samples=True, sees_padding=True
     ),
     "gaussian_wasserstein": FeatureCase(features.GaussianWasserstein, compares_samples=True),
-    "reused_classifier": FeatureCase(
-        features.ReusedClassifier, compares_samples=True, sees_padding=True
-    ),
+    "reused_classifier": FeatureCase(features.ReusedClassifier, compares_samples=True),
     "class_attention": FeatureCase(features.ClassAttention, sees_padding=True, weight=10.0),
     # Others are drawn for each sample, and all are scaled by what the first batch showed.
     "contrastive_representation": FeatureCase(crd, "pool", compares_samples=True, has_ids=True),

@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_ats.features.feature_loss import FeatureLoss, FeatureMap
 from keras_ats.ops.attention_maps import attention_map
-from keras_ats.ops.feature_maps import mean_of_samples, pooled_alike
+from keras_ats.ops.feature_maps import mean_of_samples
 from keras_ats.types import Tensor
 
 
@@ -43,9 +43,9 @@ class AttentionTransfer(FeatureLoss):
 
     ranks = (3, 4, 5)
     same_ranks = True
+    pairs_positions = True
 
     def compare(self, student: FeatureMap, teacher: FeatureMap) -> Tensor:
         """Returns the loss of each sample, `(B,)`."""
-        of_student, of_teacher = pooled_alike(student.values, teacher.values)
-        difference = attention_map(of_student) - attention_map(of_teacher)
+        difference = attention_map(student.values) - attention_map(teacher.values)
         return mean_of_samples(ops.square(difference), student.mask)

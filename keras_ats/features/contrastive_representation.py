@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_ats import checks
-from keras_ats.features.feature_loss import FeatureLoss, FeatureMap, FeatureOptions
+from keras_ats.features.feature_loss import FeatureLoss, FeatureOptions
 from keras_ats.features.projectors import dense
 from keras_ats.features.replicas import refuse_replicas
 from keras_ats.features.rows import mean_rows
@@ -142,17 +142,10 @@ class ContrastiveRepresentation(FeatureLoss):
     def parts(self, lesson: Lesson) -> dict[str, Tensor]:
         """Returns the loss of one batch under its name, and keeps its embeddings in training."""
         refuse_replicas(type(self).__name__)
-        maps = [
-            self.shown(outputs, lesson, names[0])
-            for outputs, names in (
-                (lesson.student, self.student_names),
-                (lesson.teacher, self.teacher_names),
-            )
-        ]
-        self.check_batch(*maps)
+        maps = [side[0] for side in self.shown(lesson)]
         student, teacher = (
             l2_normalized(embedding(mean_rows(one)))
-            for one, embedding in zip(self._without_gradient(maps), self.embeddings, strict=True)
+            for one, embedding in zip(maps, self.embeddings, strict=True)
         )
         ids, valid = self._checked_ids(lesson, ops.shape(student)[0])
         drawn = self.draw(ops.shape(student)[0], lesson.training)
@@ -170,10 +163,6 @@ class ContrastiveRepresentation(FeatureLoss):
             for bank, embedded in zip(self.banks, (student, teacher), strict=True):
                 self._keep(bank, ids, embedded)
         return {self.name: self.reduced(values, maps[0].mask, lesson.sample_weight)}
-
-    def _without_gradient(self, maps: list[FeatureMap]) -> list[FeatureMap]:
-        student, teacher = maps
-        return [student, teacher._replace(values=ops.stop_gradient(teacher.values))]
 
     def _checked_ids(self, lesson: Lesson, count: Any) -> tuple[Tensor | None, Tensor | None]:
         """The ids, and which of them are numbers of samples."""

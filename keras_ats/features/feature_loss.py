@@ -1,13 +1,15 @@
 """The base class of losses on inner layers: all that is not arithmetic, once."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, TypedDict
+from typing import Any, Literal, TypedDict
 
 import keras
 from keras import ops
 
 from keras_ats import checks
 from keras_ats._keras import get_keras_mask
+from keras_ats.features.feature_map import FeatureMap as FeatureMap
+from keras_ats.features.feature_map import alike, masked, sizes_fit
 from keras_ats.losses.distillation_loss import DistillationLoss
 from keras_ats.losses.reduction import Reduction, as_reduction
 from keras_ats.ops.feature_maps import channels_last, channels_last_shape
@@ -24,18 +26,6 @@ class FeatureOptions(TypedDict, total=False):
     data_format: Literal["channels_last", "channels_first"] | None
     reduction: Reduction | None
     name: str | None
-
-
-class FeatureMap(NamedTuple):
-    """What one layer of one model says of a batch.
-
-    Attributes:
-        values: float32 tensor of shape `(B, ..., C)`, channels last, 0 where masked.
-        mask: Bool tensor of shape `(B, ...)`, True for valid positions, or None.
-    """
-
-    values: Tensor
-    mask: Tensor | None = None
 
 
 class FeatureLoss(DistillationLoss):
@@ -66,6 +56,9 @@ class FeatureLoss(DistillationLoss):
         same_channels: Whether both layers must have as many channels. Defaults to False.
         same_ranks: Whether both layers must have as many axes. Defaults to False.
         same_sizes: Whether both maps must have the same sizes. Defaults to False.
+        pairs_positions: Whether it compares maps position by position. Then the larger of two maps
+            is averaged to the smaller one's sizes, and what either of them masks is left out.
+            Defaults to False.
 
     Example:
 
@@ -87,6 +80,7 @@ class FeatureLoss(DistillationLoss):
     same_channels: bool = False
     same_ranks: bool = False
     same_sizes: bool = False
+    pairs_positions: bool = False
 
     def __init__(
         self,
@@ -166,14 +160,17 @@ class FeatureLoss(DistillationLoss):
     def adapt(
         self, student: list[FeatureMap], teacher: list[FeatureMap], training: bool
     ) -> tuple[list[FeatureMap], list[FeatureMap]]:
-        """Returns what is compared, for losses whose pairs depend on one another.
+        """Returns what is compared; for losses with layers of their own, or dependent pairs.
 
         Args:
             student: What the student's layers say.
             teacher: What the teacher's layers say, without gradient.
             training: Whether this is a training step.
         """
-        return student, teacher
+        if not self.pairs_positions:
+            return student, teacher
+        pairs = [alike(one, other) for one, other in zip(student, teacher, strict=True)]
+        return [one for one, _ in pairs], [other for _, other in pairs]
 
     def compare(self, student: FeatureMap, teacher: FeatureMap) -> Tensor:
         """Returns the loss of one pair of layers.
@@ -206,12 +203,7 @@ class FeatureLoss(DistillationLoss):
 
     def parts(self, lesson: Lesson) -> dict[str, Tensor]:
         """Returns the loss of one batch under its name."""
-        student = [self.shown(lesson.student, lesson, name) for name in self.student_names]
-        teacher = [self.shown(lesson.teacher, lesson, name) for name in self.teacher_names]
-        for one, other in zip(student, teacher, strict=True):
-            self.check_batch(one, other)
-        teacher = [one._replace(values=ops.stop_gradient(one.values)) for one in teacher]
-        student, teacher = self.adapt(student, teacher, lesson.training)
+        student, teacher = self.adapt(*self.shown(lesson), lesson.training)
         total: Any = 0.0
         for index, (one, other) in enumerate(zip(student, teacher, strict=True)):
             values = self.compare_pair(index, one, other)
@@ -248,19 +240,15 @@ class FeatureLoss(DistillationLoss):
         """
         student = self._outputs(student_features, self.student_names, "student_features")
         teacher = self._outputs(teacher_features, self.teacher_names, "teacher_features")
+        if mask is not None:
+            student = student._replace(feature_masks={}, mask=mask)
         shapes = [
             Shapes(features={name: (None, *one.shape[1:]) for name, one in side.features.items()})
             for side in (student, teacher)
         ]
         if self._built_on is None:
             self.build(*shapes)
-        lesson = Lesson(
-            student._replace(mask=mask),
-            teacher,
-            sample_weight=sample_weight,
-            ids=ids,
-            training=training,
-        )
+        lesson = Lesson(student, teacher, sample_weight=sample_weight, ids=ids, training=training)
         return self.parts(lesson)[self.name]
 
     def _outputs(self, given: Any, names: list[str], argument: str) -> Outputs:
@@ -327,7 +315,7 @@ class FeatureLoss(DistillationLoss):
                 f"{type(self).__name__} needs layers of as many channels. {received} "
                 "Expected: layers of one width, or a method that has a projector."
             )
-        if self.same_sizes and not _sizes_fit(student[1:-1], teacher[1:-1]):
+        if self.same_sizes and not sizes_fit(student[1:-1], teacher[1:-1]):
             raise ValueError(
                 f"{type(self).__name__} compares positions one by one. {received} Expected: layers "
                 f"of the same sizes.{self.remedy_of_sizes}"
@@ -347,28 +335,27 @@ class FeatureLoss(DistillationLoss):
                 f"{counts[0]} samples of the student and {counts[1]} of the teacher."
             )
 
-    def shown(self, outputs: Outputs, lesson: Lesson, name: str) -> FeatureMap:
-        """What a layer says, cleared where it is masked."""
-        values = channels_last(outputs.features[name], self.data_format)
-        mask = outputs.feature_masks.get(name)
-        if mask is None:
-            # Of the logits, where these have the layer's positions.
-            mask = next(
-                (
-                    one
-                    for one in (outputs.mask, lesson.student.mask)
-                    if one is not None
-                    and not isinstance(one, dict)
-                    and 1 < len(one.shape) == len(values.shape) - 1
-                    and _sizes_fit(tuple(one.shape), tuple(values.shape)[:-1])
-                ),
-                None,
-            )
-        if mask is None:
-            return FeatureMap(values)
-        mask = ops.cast(mask, "bool")
-        # A padded position may hold anything, NaN included.
-        return FeatureMap(ops.where(ops.expand_dims(mask, -1), values, 0.0), mask)
+    def shown(self, lesson: Lesson) -> tuple[list[FeatureMap], list[FeatureMap]]:
+        """Returns what student's and teacher's layers say, cleared where they are masked.
+
+        A layer without a mask of its own has that of its model's logits, or its partner's, where
+        these have its positions. The teacher's are without gradient.
+
+        Args:
+            lesson: The lesson of a batch.
+        """
+        sides: tuple[list[FeatureMap], list[FeatureMap]] = ([], [])
+        for names in zip(self.student_names, self.teacher_names, strict=True):
+            values, masks = [], []
+            for outputs, name in zip((lesson.student, lesson.teacher), names, strict=True):
+                values.append(channels_last(outputs.features[name], self.data_format))
+                masks.append([outputs.feature_masks.get(name), outputs.mask])
+            student = masked(values[0], masks[0] + masks[1])
+            teacher = masked(ops.stop_gradient(values[1]), masks[1] + masks[0])
+            self.check_batch(student, teacher)
+            sides[0].append(student)
+            sides[1].append(teacher)
+        return sides
 
     def reduced(self, values: Tensor, mask: Tensor | None, sample_weight: Tensor | None) -> Tensor:
         """Weighs and averages values of samples or of their positions.
@@ -385,7 +372,7 @@ class FeatureLoss(DistillationLoss):
             weights = ops.cast(sample_weight, "float32")
             own = tuple(weights.shape)
             if len(own) > 1 and not (
-                len(own) == rank and _sizes_fit(own[1:], tuple(values.shape)[1:])
+                len(own) == rank and sizes_fit(own[1:], tuple(values.shape)[1:])
             ):
                 # Weights of other positions than these: a sample weighs their mean.
                 weights = ops.mean(weights, axis=tuple(range(1, len(own))))
@@ -394,12 +381,6 @@ class FeatureLoss(DistillationLoss):
 
 
 _RANKS = {2: "vectors (B, C)", 3: "sequences (B, T, C)", 4: "maps (B, H, W, C)", 5: "volumes"}
-
-
-def _sizes_fit(one: Shape, other: Shape) -> bool:
-    return len(one) == len(other) and all(
-        a is None or b is None or a == b for a, b in zip(one, other, strict=True)
-    )
 
 
 def as_layers(value: Any, argument: str, takes_lists: bool = True) -> Layers:

@@ -15,8 +15,9 @@ from keras_ats.features.feature_loss import (
     as_layers,
     names_of,
 )
+from keras_ats.features.feature_map import alike
 from keras_ats.features.projectors import Stack
-from keras_ats.ops.feature_maps import as_positions, average_pooled
+from keras_ats.ops.feature_maps import as_positions
 from keras_ats.ops.margins import negative_means, partial_squares
 from keras_ats.record import Shapes
 from keras_ats.types import Shape, Tensor
@@ -141,15 +142,15 @@ class FeatureOverhaul(FeatureLoss):
         self, student: list[FeatureMap], teacher: list[FeatureMap], training: bool
     ) -> tuple[list[FeatureMap], list[FeatureMap]]:
         """Returns the student's layers connected, and the teacher's of their sizes."""
-        student = [
-            one._replace(values=connector(one.values, training=training, mask=one.mask))
-            for one, connector in zip(student, self.connectors, strict=True)
-        ]
-        teacher = [
-            FeatureMap(average_pooled(other.values, tuple(one.values.shape)[1:-1]))
+        pairs = [
+            alike(one, other, sizes=tuple(one.values.shape)[1:-1])
             for one, other in zip(student, teacher, strict=True)
         ]
-        return student, teacher
+        student = [
+            one._replace(values=connector(one.values, training=training, mask=one.mask))
+            for (one, _), connector in zip(pairs, self.connectors, strict=True)
+        ]
+        return student, [other for _, other in pairs]
 
     def compare_pair(self, index: int, student: FeatureMap, teacher: FeatureMap) -> Tensor:
         """Returns the loss of each sample, `(B,)`."""

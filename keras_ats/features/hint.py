@@ -77,7 +77,7 @@ class Hint(FeatureLoss):
         self.normalize = checks.as_boolean(normalize, "normalize")
         self.pool = checks.as_boolean(pool, "pool")
         self.distance = checks.one_of(distance, "distance", ("squared", "huber"))
-        self.same_sizes = not self.pool
+        self.same_sizes = self.pairs_positions = not self.pool
         self.same_channels = self.projector is None
         self.projectors: list[keras.layers.Layer] = []
 

@@ -4,7 +4,7 @@ import keras
 
 from keras_ats.features.feature_loss import FeatureLoss, FeatureMap
 from keras_ats.ops.attention_maps import selectivity_difference
-from keras_ats.ops.feature_maps import as_positions, pooled_alike
+from keras_ats.ops.feature_maps import as_positions
 from keras_ats.types import Tensor
 
 
@@ -43,8 +43,8 @@ class NeuronSelectivity(FeatureLoss):
 
     ranks = (3, 4, 5)
     same_ranks = True
+    pairs_positions = True
 
     def compare(self, student: FeatureMap, teacher: FeatureMap) -> Tensor:
         """Returns the loss of each sample, `(B,)`."""
-        of_student, of_teacher = pooled_alike(student.values, teacher.values)
-        return selectivity_difference(as_positions(of_student), as_positions(of_teacher))
+        return selectivity_difference(as_positions(student.values), as_positions(teacher.values))

@@ -71,12 +71,14 @@ class Stack(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs: Tensor, training: bool | None = None, mask: Any = None) -> Tensor:
-        """Returns what the last of them says; masked positions count for no statistics."""
+        """Returns what the last of them says; masked positions have no say, and get 0."""
         last = len(self.convolutions) - 1
         for index, one in enumerate(self.convolutions):
             inputs = self.normalizations[index](one(inputs), training=training, mask=mask)
             if index < last or self.last_activation:
                 inputs = ops.relu(inputs)
+            if mask is not None:
+                inputs = ops.where(ops.expand_dims(mask, -1), inputs, 0.0)
         return inputs
 
 

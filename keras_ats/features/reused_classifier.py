@@ -10,7 +10,7 @@ from keras_ats.features.exported import exported_student
 from keras_ats.features.feature_loss import FeatureLoss, FeatureMap, FeatureOptions
 from keras_ats.features.heads import check_classifier
 from keras_ats.features.projectors import Stack
-from keras_ats.ops.feature_maps import average_pooled, smaller_sizes
+from keras_ats.ops.feature_maps import smaller_sizes
 from keras_ats.record import Shapes
 from keras_ats.types import Shape, Tensor
 
@@ -70,6 +70,7 @@ class ReusedClassifier(FeatureLoss):
 
     takes_lists = False
     same_ranks = True
+    pairs_positions = True
 
     def __init__(
         self,
@@ -104,12 +105,9 @@ class ReusedClassifier(FeatureLoss):
         self, student: list[FeatureMap], teacher: list[FeatureMap], training: bool
     ) -> tuple[list[FeatureMap], list[FeatureMap]]:
         """Returns the student's layer projected, and both of the smaller sizes."""
-        own, other = student[0], teacher[0]
-        sizes = smaller_sizes(tuple(own.values.shape), tuple(other.values.shape))
-        values = self.projectors[0](
-            average_pooled(own.values, sizes), training=training, mask=own.mask
-        )
-        return [FeatureMap(values, own.mask)], [FeatureMap(average_pooled(other.values, sizes))]
+        (one,), teacher = super().adapt(student, teacher, training)
+        values = self.projectors[0](one.values, training=training, mask=one.mask)
+        return [one._replace(values=values)], teacher
 
     def export_student(self, distiller: keras.Model) -> keras.Model:
         """Returns the student with the projector and the teacher's classifier, as one plain model.

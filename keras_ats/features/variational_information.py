@@ -9,7 +9,6 @@ from keras import ops
 from keras_ats import checks
 from keras_ats.features.feature_loss import FeatureLoss, FeatureMap, FeatureOptions, Layers
 from keras_ats.features.projectors import dense, with_channels
-from keras_ats.ops.feature_maps import average_pooled, smaller_sizes
 from keras_ats.types import Shape, Tensor
 
 
@@ -51,6 +50,7 @@ class VariationalInformation(FeatureLoss):
     """
 
     same_ranks = True
+    pairs_positions = True
 
     def __init__(
         self,
@@ -96,10 +96,8 @@ class VariationalInformation(FeatureLoss):
 
     def compare_pair(self, index: int, student: FeatureMap, teacher: FeatureMap) -> Tensor:
         """Returns the loss of each position, `(B, ...)`."""
-        sizes = smaller_sizes(tuple(student.values.shape), tuple(teacher.values.shape))
-        mean = average_pooled(student.values, sizes)
         first, second, last = self.regressors[index]
-        mean = last(ops.relu(second(ops.relu(first(mean)))))
+        mean = last(ops.relu(second(ops.relu(first(student.values)))))
         variance = ops.softplus(ops.convert_to_tensor(self.scales[index])) + self.epsilon
-        squares = ops.square(mean - average_pooled(teacher.values, sizes))
+        squares = ops.square(mean - teacher.values)
         return 0.5 * ops.mean(squares / variance + ops.log(variance), axis=-1)

@@ -107,12 +107,6 @@ def smaller_sizes(one: Shape, other: Shape) -> Shape:
     return tuple(a if b is None else b if a is None else min(a, b) for a, b in pairs)
 
 
-def pooled_alike(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns two maps of the smaller sizes of both."""
-    sizes = smaller_sizes(tuple(student.shape), tuple(teacher.shape))
-    return average_pooled(student, sizes), average_pooled(teacher, sizes)
-
-
 def _cells(length: int, count: int) -> Any:
     """The share of each position in each cell, `(count, length)`."""
     cells = np.zeros((count, length), "float32")

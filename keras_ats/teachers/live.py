@@ -94,6 +94,7 @@ class LiveTeacher(Teacher):
         return Outputs(
             keras.tree.map_structure(ops.stop_gradient, outputs.logits),
             keras.tree.map_structure(ops.stop_gradient, outputs.features),
+            mask=outputs.mask,
             feature_masks=outputs.feature_masks,
         )
 
