@@ -159,12 +159,15 @@ class Shapes(NamedTuple):
         model: The model itself, for losses that use a layer of it; None where there is none, as
             with a cache.
         classifier: The `Dense` layer at its end; None where another layer makes the logits.
+        data_formats: Where each feature's layers have their channels, some of `"channels_last"` and
+            `"channels_first"`; by layer name, empty where no layer says it.
     """
 
     logits: Any = None
     features: dict[str, Shape] = {}  # noqa: RUF012
     model: Any = None
     classifier: Classifier | None = None
+    data_formats: dict[str, frozenset[str]] = {}  # noqa: RUF012
 
 
 def pick(values: Nested, name: str) -> Any:

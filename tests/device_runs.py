@@ -15,7 +15,9 @@ import os
 import re
 import tempfile
 
+import feature_cases
 import keras
+import numpy as np
 from device_training import BATCH, EPOCHS, SAMPLES, make_data, make_distiller, train
 
 from keras_ats._keras import BatchAndLent
@@ -165,9 +167,24 @@ def on_torch_processes(process, address):
         "gloo", init_method=f"tcp://{address}", rank=process, world_size=PROCESSES
     )
     # By the time the group is destroyed, DistributedDataParallel must be gone, or gloo may hang.
-    results = {"ddp": loop_of_ones_own(process)}
+    results = {"ddp": loop_of_ones_own(process), "contrast": refusal(contrast)}
     distributed.destroy_process_group()
     return results
+
+
+def contrast():
+    """The loss of a share of a batch, which keeps what it has seen."""
+    values = np.ones((4, 3), "float32")
+    return feature_cases.crd("a", "b")(values, values, ids=np.arange(4))
+
+
+def refusal(call):
+    """What an error says."""
+    try:
+        call()
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def loop_of_ones_own(process):

@@ -108,6 +108,12 @@ def test_batch_norm_of_the_global_batch(one_process):
         np.testing.assert_allclose(actual, expected, atol=1e-5)
 
 
+@pytest.mark.skipif(BACKEND != "torch", reason="the others are asked in test_losses_on_devices")
+def test_a_loss_that_keeps_what_it_saw_is_refused_on_replicas(two_processes):
+    for process in two_processes:
+        assert "Received: 2 replicas. Train on one device" in process["contrast"]
+
+
 jax_only = pytest.mark.skipif(BACKEND != "jax", reason="only JAX shards variables")
 
 

@@ -4,12 +4,12 @@ import keras
 import models
 import numpy as np
 import pytest
-from backends import cases_in_turn
+from backends import cases_in_turn, on_one_backend
 from keras import layers, ops
 
 import keras_ats
 from keras_ats import features
-from keras_ats.losses import AsymmetricTemperatureKD
+from keras_ats.losses import AsymmetricTemperatureKD, ScaleDecoupledKD
 
 pytestmark = cases_in_turn("what does not fit is refused before a backend sees a tensor")
 
@@ -134,6 +134,26 @@ def test_subclassed_models_return_their_layers(rng, tmp_path):
     loaded = keras.saving.load_model(tmp_path / "distiller.keras")
     for one, other in zip(student.get_weights(), loaded.student.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@on_one_backend("the layers are Keras's")
+def test_networks_of_the_package_have_names_to_choose():
+    """What the documentation writes works on any pair."""
+    teacher, student = (
+        keras_ats.models.get(name, num_classes=3, input_shape=(8, 8, 3))
+        for name in ("wrn_10_1", "resnet8")
+    )
+    distiller = keras_ats.Distiller(teacher, student)
+    distiller.compile(
+        "sgd",
+        kd_loss=[AsymmetricTemperatureKD(4, 2), features.Hint("stage3", "stage3")],
+        kd_weight=[0.5, 50.0],
+        student_weight=0.5,
+    )
+    x, y = np.ones((2, *SIZE), "float32"), np.zeros(2, int)
+    assert distiller.train_on_batch(x, y, return_dict=True)["hint"] > 0
+    last = ("stage3", "stage3")
+    distiller.compile("sgd", kd_loss=[features.ReusedClassifier(*last), ScaleDecoupledKD(*last)])
 
 
 def test_table_of_layers():

@@ -117,12 +117,64 @@ def on_four_devices(create, batch):
     )
 
 
+def contrast():
+    """The loss that keeps embeddings of all samples, as it is after compile."""
+    keras.utils.set_random_seed(0)
+    loss = feature_cases.crd("layer", "layer")
+    shapes = Shapes(features={"layer": (None, CLASSES)})
+    loss.build(shapes, shapes)
+    return loss
+
+
+def kept(loss, student, teacher, ids):
+    """A batch's loss, and all that is kept after it."""
+    with keras.StatelessScope() as scope:
+        value = loss(student, teacher, ids=ids)
+    state = [*loss.banks, loss.log_normalizers]
+    return [value, *(scope.get_current_value(variable) for variable in state)]
+
+
+def contrast_batch():
+    student, teacher, *_ = make_batch()
+    return student, teacher, np.arange(8)[::-1].copy()
+
+
+def contrast_on_two_replicas():
+    """What `tf.distribute` is told: in the scope, and where the loss was made before."""
+    import tensorflow as tf
+
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    loss = contrast()
+    batch = [tf.constant(part) for part in contrast_batch()]
+    messages = []
+    with strategy.scope():
+        for call in (contrast, lambda: strategy.run(lambda: kept(loss, *batch))):
+            try:
+                call()
+            except ValueError as error:
+                messages.append(str(error))
+    return messages
+
+
+def contrast_on_four_devices():
+    import jax
+
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:4]), ("batch",))
+    spread = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
+    batch = [jax.device_put(part, spread) for part in contrast_batch()]
+    return [
+        np.asarray(one).tolist() for one in jax.jit(functools.partial(kept, contrast()))(*batch)
+    ]
+
+
 def print_values_on_several_devices():
     run = {"tensorflow": on_two_replicas, "jax": on_four_devices}[keras.backend.backend()]
     values = {
         name: run(create, make_batch())
         for name, create in (INDEPENDENT | BATCH_DEPENDENT | FEATURES_BATCH_DEPENDENT).items()
     }
+    contrast_on = {"tensorflow": contrast_on_two_replicas, "jax": contrast_on_four_devices}
+    values["contrast"] = contrast_on[keras.backend.backend()]()
     print(json.dumps(values))
 
 
@@ -178,6 +230,19 @@ def test_losses_on_inner_layers_that_compare_samples(name, on_several_devices):
     halves = [[part[:4] for part in batch], [part[4:] for part in batch]]
     local = [on_one_device(create(), half) for half in halves]
     np.testing.assert_allclose(actual, np.mean(local), rtol=1e-4)
+
+
+@single_device_only
+def test_what_is_kept_of_samples_is_kept_once(on_several_devices):
+    """JAX's devices share one bank; replicas, which would have one each, are refused."""
+    if keras.backend.backend() == "tensorflow":
+        assert len(on_several_devices["contrast"]) == 2
+        for message in on_several_devices["contrast"]:
+            assert "Received: 2 replicas. Train on one device" in message
+        return
+    expected = kept(contrast(), *contrast_batch())
+    for one, other in zip(on_several_devices["contrast"], expected, strict=True):
+        np.testing.assert_allclose(one, ops.convert_to_numpy(other), rtol=1e-5, atol=1e-6)
 
 
 def test_every_public_loss_is_listed():

@@ -1,5 +1,6 @@
 """The CIFAR networks without their values: sizes as published, names, weight decay, errors."""
 
+import itertools
 import json
 
 import keras
@@ -7,7 +8,10 @@ import numpy as np
 import pytest
 from backends import on_one_backend
 
+from keras_ats.features import Hint
 from keras_ats.models import get, names, vgg
+from keras_ats.views import View
+from keras_ats.views.classifier import find_classifier
 
 # Trainable parameters with 100 classes, counted in the official files.
 REP_DISTILLER = {  # HobbitLong/RepDistiller (CRD), models/*.py
@@ -151,6 +155,43 @@ def test_networks_are_of_keras_alone_and_channels_last(name):
     assert '"Lambda"' not in config
     assert "channels_last" in config
     assert "channels_first" not in config
+
+
+@shapes_only
+@pytest.mark.parametrize("name", FAMILIES)
+def test_ends_of_stages_have_names(name):
+    """Stage n ends where the image has been halved n - 1 times; the classifier reads the last."""
+    model = without_values(name)
+    sizes = {one.name: one.output.shape[1:3] for one in model.layers if "stage" in one.name}
+    numbers = range(2, 6) if name == "mobilenet_v2" else range(1, 1 + len(sizes))
+    assert sizes == {f"stage{n}": (32 // 2 ** (n - 1),) * 2 for n in numbers}
+    assert [layer.name for layer in model.layers[-2:]] == ["pool", "logits"]
+    assert find_classifier(model).reads == list(sizes)[-1]
+
+
+@shapes_only
+def test_the_third_stages_of_any_two_networks_can_be_compared():
+    shapes = [
+        View(without_values(name), True, "model", features=("stage3",)).shapes for name in FAMILIES
+    ]
+    for student, teacher in itertools.product(shapes, repeat=2):
+        Hint("stage3", "stage3").build(student, teacher)
+
+
+@shapes_only
+def test_weights_are_found_whatever_layers_were_called(tmp_path):
+    """Files that were saved before layers had names of ours."""
+    model = get("wrn_10_1", 3, input_shape=(8, 8, 3))
+    earlier = keras.models.clone_model(
+        model,
+        clone_function=lambda layer: type(layer).from_config(
+            {**layer.get_config(), "name": f"layer_{id(layer)}"}
+        ),
+    )
+    earlier.save_weights(tmp_path / "earlier.weights.h5")
+    model.load_weights(tmp_path / "earlier.weights.h5")
+    for one, other in zip(model.get_weights(), earlier.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_names_name_their_networks():

@@ -40,7 +40,7 @@ def exported_student(loss: Any, distiller: Any) -> keras.Model:
         )
     tensor = output_of(student, path[0], "student")
     rank = len(tensor.shape)
-    if loss.data_format == "channels_first" and rank > 2:
+    if loss.data_format_of_student == "channels_first" and rank > 2:
         tensor = layers.Permute((*range(2, rank), 1), name="reused_channels_last")(tensor)
     tensor = _pooled(tensor, loss.sizes)
     for index, (convolution, normalization) in enumerate(

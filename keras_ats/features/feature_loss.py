@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Any, Literal, TypedDict
 
-import keras
 from keras import ops
 
 from keras_ats import checks
 from keras_ats._keras import get_keras_mask
 from keras_ats.features.feature_map import FeatureMap as FeatureMap
 from keras_ats.features.feature_map import alike, masked, sizes_fit
+from keras_ats.losses.data_format import as_data_format, data_format_of
 from keras_ats.losses.distillation_loss import DistillationLoss
 from keras_ats.losses.reduction import Reduction, as_reduction
 from keras_ats.ops.feature_maps import channels_last, channels_last_shape
@@ -40,8 +40,9 @@ class FeatureLoss(DistillationLoss):
     Args:
         student_layers: Name of a layer of the student, or a list of names, shallow to deep.
         teacher_layers: Name of the teacher's layer, or as many names.
-        data_format: Where maps have their channels, `"channels_last"` or `"channels_first"`; None
-            (default) as Keras is configured. Tokens `(B, T, D)` have theirs last.
+        data_format: Where layers have their channels, `"channels_last"` or `"channels_first"`. None
+            (default): as the convolutions and poolings of each model say; without any, last for
+            tokens `(B, T, D)` and as Keras is configured for maps.
         reduction: As for `keras.losses.Loss`. The default `"sum_over_batch_size"` is the mean over
             samples, and over their positions where a loss compares them one by one.
         name: What the loss is logged by. Defaults to the class name in snake case.
@@ -98,11 +99,9 @@ class FeatureLoss(DistillationLoss):
                 "Each layer of the student needs one of the teacher. Received: "
                 f"student_layers={student_layers!r}, teacher_layers={teacher_layers!r}."
             )
-        self.data_format = checks.one_of(
-            keras.config.image_data_format() if data_format is None else data_format,
-            "data_format",
-            ("channels_last", "channels_first"),
-        )
+        self.data_format = as_data_format(data_format)
+        # Of the student's layers and of the teacher's, once they are known.
+        self._data_formats: tuple[dict[str, str], dict[str, str]] = ({}, {})
         self.reduction = as_reduction(reduction)
         name = checks.snake_case(type(self).__name__) if name is None else name
         self.name = checks.as_string(name, "name", "what the loss is logged by")
@@ -142,6 +141,10 @@ class FeatureLoss(DistillationLoss):
         for index, (of_student, of_teacher) in enumerate(zip(*shapes, strict=True)):
             self._check_pair(index, of_student, of_teacher)
         self.check_models(student, teacher)
+        self._data_formats = (
+            self._data_formats_of(student, self.student_names, "student"),
+            self._data_formats_of(teacher, self.teacher_names, "teacher"),
+        )
         if self._built_on != shapes:
             self.build_layers(*shapes)
             self._built_on = shapes
@@ -285,7 +288,12 @@ class FeatureLoss(DistillationLoss):
                 f"{type(self).__name__} compares inner layers, and the {role} does not show the "
                 f"shapes of its own. Received: {role}_layers={missing}. {remedy}"
             )
-        return [channels_last_shape(shapes.features[name], self.data_format) for name in names]
+        formats = self._data_formats_of(shapes, names, role)
+        return [channels_last_shape(shapes.features[name], formats[name]) for name in names]
+
+    def _data_formats_of(self, shapes: Shapes, names: list[str], role: str) -> dict[str, str]:
+        user = f"{type(self).__name__} of the {role}"
+        return {name: data_format_of(shapes, name, self.data_format, user) for name in names}
 
     def _check_pair(self, index: int, student: Shape, teacher: Shape) -> None:
         names = self.student_names[index], self.teacher_names[index]
@@ -347,8 +355,10 @@ class FeatureLoss(DistillationLoss):
         sides: tuple[list[FeatureMap], list[FeatureMap]] = ([], [])
         for names in zip(self.student_names, self.teacher_names, strict=True):
             values, masks = [], []
-            for outputs, name in zip((lesson.student, lesson.teacher), names, strict=True):
-                values.append(channels_last(outputs.features[name], self.data_format))
+            for outputs, name, formats in zip(
+                (lesson.student, lesson.teacher), names, self._data_formats, strict=True
+            ):
+                values.append(channels_last(outputs.features[name], formats[name]))
                 masks.append([outputs.feature_masks.get(name), outputs.mask])
             student = masked(values[0], masks[0] + masks[1])
             teacher = masked(ops.stop_gradient(values[1]), masks[1] + masks[0])

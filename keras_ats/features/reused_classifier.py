@@ -109,6 +109,11 @@ class ReusedClassifier(FeatureLoss):
         values = self.projectors[0](one.values, training=training, mask=one.mask)
         return [one._replace(values=values)], teacher
 
+    @property
+    def data_format_of_student(self) -> str:
+        """Where the student's layer has its channels, once that is known."""
+        return self._data_formats[0][self.student_names[0]]
+
     def export_student(self, distiller: keras.Model) -> keras.Model:
         """Returns the student with the projector and the teacher's classifier, as one plain model.
 

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_ats import checks
+from keras_ats.losses.data_format import as_data_format, data_format_of
 from keras_ats.losses.distillation_loss import DistillationLoss
 from keras_ats.losses.kd_loss import KDLoss
 from keras_ats.losses.lookup import get
@@ -39,7 +40,7 @@ class ScaleDecoupledKD(DistillationLoss):
         loss: A loss of `keras_ats.losses` on logits, or its name. Defaults to
             `"temperature_kd"`.
         scales: Regions along each axis, ascending. Defaults to 1, 2 and 4: 21 regions of an image.
-        data_format: As for `FeatureLoss`. Defaults to None, as Keras is configured.
+        data_format: As for `FeatureLoss`. Defaults to None, as the models' layers say.
         name: What the loss is logged by. Defaults to `"scale_decoupled_kd"`.
 
     Raises:
@@ -80,14 +81,11 @@ class ScaleDecoupledKD(DistillationLoss):
         self.scales = tuple(checks.as_integer(scale, "scales") for scale in given)
         if not self.scales or list(self.scales) != sorted(set(self.scales)):
             raise ValueError(f"`scales` must be ascending. Received: scales={scales!r}.")
-        self.data_format = checks.one_of(
-            keras.config.image_data_format() if data_format is None else data_format,
-            "data_format",
-            ("channels_last", "channels_first"),
-        )
+        self.data_format = as_data_format(data_format)
         self.name = checks.as_string(name, "name", "what the loss is logged by")
         # In functions: the classifiers are the models', and not saved with the loss.
         self._classifiers: list[Any] = []
+        self._data_formats: list[str] = []
 
     @property
     def needs(self) -> Needs:  # type: ignore[override]
@@ -112,18 +110,23 @@ class ScaleDecoupledKD(DistillationLoss):
             _checked_classifier(teacher, self.teacher_layer, "teacher"),
         ]
         self._classifiers = [lambda layer=layer: (layer.kernel, layer.bias) for layer in found]
+        self._data_formats = [
+            self._data_format_of(student, self.student_layer, "student"),
+            self._data_format_of(teacher, self.teacher_layer, "teacher"),
+        ]
 
     def parts(self, lesson: Lesson) -> dict[str, Tensor]:
         """Returns the loss of one batch under its name."""
         student, teacher = (
             class_activations(
-                region_means(channels_last(outputs.features[layer], self.data_format), self.scales),
+                region_means(channels_last(outputs.features[layer], data_format), self.scales),
                 *classifier(),
             )
-            for outputs, layer, classifier in zip(
+            for outputs, layer, classifier, data_format in zip(
                 (lesson.student, lesson.teacher),
                 (self.student_layer, self.teacher_layer),
                 self._classifiers,
+                self._data_formats,
                 strict=True,
             )
         )
@@ -131,6 +134,16 @@ class ScaleDecoupledKD(DistillationLoss):
             student, teacher, lesson.labels, lesson.sample_weight, lesson.student.mask
         )
         return {self.name: value}
+
+    def _data_format_of(self, shapes: Shapes, layer: str, role: str) -> str:
+        shape = shapes.features[layer]
+        if len(shape) < 3:
+            raise ValueError(
+                "ScaleDecoupledKD needs a layer that has positions to take regions of. Received: "
+                f"the {role}'s {layer!r} of shape {tuple(shape)}. Expected: the map before the "
+                "mean, (B, H, W, C) or (B, T, C)."
+            )
+        return data_format_of(shapes, layer, self.data_format, f"ScaleDecoupledKD of the {role}")
 
     def of_regions(
         self,

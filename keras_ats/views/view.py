@@ -18,6 +18,7 @@ from keras_ats.record import Head, Outputs, Shapes, pick
 from keras_ats.types import Nested
 from keras_ats.views.activations import Ending, family_of
 from keras_ats.views.classifier import find_classifier
+from keras_ats.views.data_formats import data_formats
 from keras_ats.views.features import at_layers
 from keras_ats.views.graph import graph_inputs, graph_outputs, has_graph, outputs_by_name
 from keras_ats.views.keras_model import as_keras_model
@@ -276,6 +277,7 @@ class View:
             {name: tuple(value.shape) for name, value in features.items()},
             self.source,
             find_classifier(self.source),
+            self._data_formats_of(features),
         )
 
     def _shapes_of_trial(self) -> Shapes:
@@ -288,7 +290,13 @@ class View:
             tuple(raw.shape),
             {name: tuple(value.shape) for name, value in features.items()},
             self.source,
+            data_formats=self._data_formats_of(features),
         )
+
+    def _data_formats_of(self, features: Mapping[str, Any]) -> dict[str, frozenset[str]]:
+        return {
+            name: data_formats(self.source, len(value.shape)) for name, value in features.items()
+        }
 
     def _taken_apart(self, said: Any) -> tuple[Any, dict[str, Any]]:
         """What the model gave, as its outputs and what its inner layers say."""
