@@ -189,6 +189,14 @@ def test_table_of_layers():
             r"not defined for.*sequences.*layers\(model\)",
         ),
         (features.NeuronSelectivity("stage2", "pool"), r"not defined for"),
+        (
+            features.KnowledgeReview(["pool", "stage2"], ["pool", "stage2"]),
+            r"shallow to deep.*student_layers=\['pool', 'stage2'\].*Turn both",
+        ),
+        (
+            features.KnowledgeReview(["stage1", "stage2"], ["stage2", "stage1"]),
+            r"shallow to deep.*teacher_layers=\['stage2', 'stage1'\]",
+        ),
     ],
     ids=lambda value: getattr(value, "name", ""),
 )
@@ -255,6 +263,10 @@ def test_what_several_pairs_are_given():
     np.testing.assert_allclose(to_numpy(value), 1.0 + 4.0)
     with pytest.raises(ValueError, match=r"one tensor for each of \['a', 'b'\]"):
         loss(first, first)
+    loss = features.Hint(["a", "a"], ["c", "d"], projector=None)
+    np.testing.assert_allclose(to_numpy(loss([first, first], [2 * first, 3 * first])), 1.0 + 4.0)
+    with pytest.raises(ValueError, match=r"different ones for 'a', which stands twice"):
+        loss([first, 2 * first], [first, first])
 
 
 def test_a_loss_keeps_layers_that_fit():

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import layers
 
+from keras_ats.ops.feature_maps import pooling_cells
 from keras_ats.types import Shape
 from keras_ats.views.classifier import find_classifier
 from keras_ats.views.features import find_layer, output_of
@@ -62,14 +63,32 @@ def _pooled(tensor: keras.KerasTensor, sizes: Shape) -> keras.KerasTensor:
     own = tuple(tensor.shape)[1:-1]
     if own == tuple(sizes):
         return tensor
-    if any(a is None or b is None or a % b for a, b in zip(own, sizes, strict=True)):
+    pairs = list(zip(own, sizes, strict=True))
+    if any(None in pair for pair in pairs):
         raise ValueError(
-            "The student's layer can be exported only where its sizes are multiples of those it "
-            f"is averaged to. Received: {own}. Expected: multiples of {tuple(sizes)}."
+            "The student's layer can be exported only where its sizes are known, since it is "
+            f"averaged to the teacher's. Received: {own}. Expected: a student of one size of "
+            "inputs."
         )
-    factors = tuple(a // b for a, b in zip(own, sizes, strict=True))
-    pooling = _POOLING[len(own) + 2][0]
-    return pooling(factors, data_format="channels_last", name="reused_sizes")(tensor)
+    if all(length % size == 0 for length, size in pairs):
+        factors = tuple(length // size for length, size in pairs)
+        pooling = _POOLING[len(own) + 2][0]
+        return pooling(factors, data_format="channels_last", name="reused_sizes")(tensor)
+    for axis, (length, size) in enumerate(pairs, 1):
+        if length != size:
+            tensor = _averaged(tensor, axis, length, size)
+    return tensor
+
+
+def _averaged(tensor: keras.KerasTensor, axis: int, length: int, size: int) -> keras.KerasTensor:
+    """Cells that overlap, which no pooling has: a fixed linear layer along the axis."""
+    count = len(tensor.shape) - 1
+    last = [*(one for one in range(1, count + 1) if one != axis), axis]
+    back = [last.index(one) + 1 for one in range(1, count + 1)]
+    dense = layers.Dense(size, use_bias=False, trainable=False, name=f"reused_sizes_{axis}")
+    averaged = dense(layers.Permute(last, name=f"reused_axis_{axis}")(tensor))
+    dense.set_weights([pooling_cells(length, size).T])
+    return layers.Permute(back, name=f"reused_axis_{axis}_back")(averaged)
 
 
 def _copied(layer: keras.layers.Layer, name: str, tensor: keras.KerasTensor) -> keras.KerasTensor:

@@ -1,5 +1,6 @@
 """The base class of losses on inner layers: all that is not arithmetic, once."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, Literal, TypedDict
 
@@ -57,6 +58,8 @@ class FeatureLoss(DistillationLoss):
         same_channels: Whether both layers must have as many channels. Defaults to False.
         same_ranks: Whether both layers must have as many axes. Defaults to False.
         same_sizes: Whether both maps must have the same sizes. Defaults to False.
+        has_levels: Whether its lists must go from shallow to deep, no map larger than the one
+            before. Defaults to False.
         pairs_positions: Whether it compares maps position by position. Then the larger of two maps
             is averaged to the smaller one's sizes, and what either of them masks is left out.
             Defaults to False.
@@ -81,6 +84,7 @@ class FeatureLoss(DistillationLoss):
     same_channels: bool = False
     same_ranks: bool = False
     same_sizes: bool = False
+    has_levels: bool = False
     pairs_positions: bool = False
 
     def __init__(
@@ -140,6 +144,9 @@ class FeatureLoss(DistillationLoss):
         )
         for index, (of_student, of_teacher) in enumerate(zip(*shapes, strict=True)):
             self._check_pair(index, of_student, of_teacher)
+        if self.has_levels:
+            self._check_levels(shapes[0], self.student_layers, "student")
+            self._check_levels(shapes[1], self.teacher_layers, "teacher")
         self.check_models(student, teacher)
         self._data_formats = (
             self._data_formats_of(student, self.student_names, "student"),
@@ -261,6 +268,12 @@ class FeatureLoss(DistillationLoss):
                 f"`{argument}` must hold one tensor for each of {names}. Received: {len(values)}."
             )
         tensors = [ops.convert_to_tensor(value) for value in values]
+        for name, value in zip(names, values, strict=True):
+            if value is not values[names.index(name)]:
+                raise ValueError(
+                    f"`{argument}` must hold one tensor for each layer. Received: different ones "
+                    f"for {name!r}, which stands twice among {names}."
+                )
         masks = {
             name: mask
             for name, value in zip(names, values, strict=True)
@@ -328,6 +341,17 @@ class FeatureLoss(DistillationLoss):
                 f"{type(self).__name__} compares positions one by one. {received} Expected: layers "
                 f"of the same sizes.{self.remedy_of_sizes}"
             )
+
+    def _check_levels(self, shapes: list[Shape], layers: Layers, role: str) -> None:
+        """Raises if a layer is larger than the one before it; a vector is as small as can be."""
+        for before, after in itertools.pairwise(shapes):
+            sizes = zip(before[1:-1] or (1,) * len(after[1:-1]), after[1:-1], strict=False)
+            if any(None not in pair and pair[0] < pair[1] for pair in sizes):
+                raise ValueError(
+                    f"{type(self).__name__} needs layers from shallow to deep. Received: "
+                    f"{role}_layers={layers!r} of shapes {shapes}, channels last. Turn both lists "
+                    "around."
+                )
 
     @property
     def remedy_of_sizes(self) -> str:

@@ -35,10 +35,10 @@ class FeatureOverhaul(FeatureLoss):
     \max(t_{b n c}, m_c)\big)$$
 
     with $d(s, t) = 0$ where $s \le t \le 0$ and $(s - t)^2$ elsewhere, and the margin $m_c$ the
-    mean of a channel's negative values, which its BatchNormalization tells. $r$ is a convolution
-    with BatchNormalization, whose statistics **depend on the batch**: under `tf.distribute` each
-    replica has its own. The teacher's map is averaged to the student's sizes. A sum over all
-    values, so that weights are small: 0.001 in the authors' code.
+    mean of a channel's negative values, which its BatchNormalization tells when `compile` is
+    called. $r$ is a convolution with BatchNormalization, whose statistics **depend on the batch**:
+    under `tf.distribute` each replica has its own. The teacher's map is averaged to the student's
+    sizes. A sum over all values, so that weights are small: 0.001 in the authors' code.
 
     Args:
         student_layers: As for `FeatureLoss`: layers before their ReLU.
@@ -79,6 +79,7 @@ class FeatureOverhaul(FeatureLoss):
 
     ranks = (3, 4, 5)
     same_ranks = True
+    has_levels = True
 
     def __init__(
         self,

@@ -55,6 +55,8 @@ class KnowledgeReview(FeatureLoss):
     arXiv 2104.09044; agrees with the authors' code and mdistiller.
     """
 
+    has_levels = True
+
     def __init__(
         self,
         student_layers: Layers,

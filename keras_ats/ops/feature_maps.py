@@ -96,7 +96,7 @@ def average_pooled(values: Tensor, sizes: Shape) -> Tensor:
             values = ops.reshape(values, (*shape[:axis], size, length // size, *shape[axis + 1 :]))
             values = ops.mean(values, axis=axis + 1)
         else:
-            cells = ops.convert_to_tensor(_cells(length, size))
+            cells = ops.convert_to_tensor(pooling_cells(length, size))
             values = ops.moveaxis(ops.tensordot(cells, values, axes=[[1], [axis]]), 0, axis)
     return values
 
@@ -107,8 +107,8 @@ def smaller_sizes(one: Shape, other: Shape) -> Shape:
     return tuple(a if b is None else b if a is None else min(a, b) for a, b in pairs)
 
 
-def _cells(length: int, count: int) -> Any:
-    """The share of each position in each cell, `(count, length)`."""
+def pooling_cells(length: int, count: int) -> Any:
+    """Returns the share of each position in each cell, a NumPy array `(count, length)`."""
     cells = np.zeros((count, length), "float32")
     for i in range(count):
         first, last = i * length // count, -(-(i + 1) * length // count)
