@@ -63,7 +63,7 @@ def _pooled(tensor: keras.KerasTensor, sizes: Shape) -> keras.KerasTensor:
     own = tuple(tensor.shape)[1:-1]
     if own == tuple(sizes):
         return tensor
-    pairs = list(zip(own, sizes, strict=True))
+    pairs: list[Any] = list(zip(own, sizes, strict=True))
     if any(None in pair for pair in pairs):
         raise ValueError(
             "The student's layer can be exported only where its sizes are known, since it is "

@@ -346,7 +346,7 @@ class FeatureLoss(DistillationLoss):
         """Raises if a layer is larger than the one before it; a vector is as small as can be."""
         for before, after in itertools.pairwise(shapes):
             sizes = zip(before[1:-1] or (1,) * len(after[1:-1]), after[1:-1], strict=False)
-            if any(None not in pair and pair[0] < pair[1] for pair in sizes):
+            if any(a is not None and b is not None and a < b for a, b in sizes):
                 raise ValueError(
                     f"{type(self).__name__} needs layers from shallow to deep. Received: "
                     f"{role}_layers={layers!r} of shapes {shapes}, channels last. Turn both lists "

@@ -1,23 +1,21 @@
 """Where inner layers have their channels: as said, or as the model's layers say."""
 
-from typing import Any, Literal
+from typing import Any
 
 import keras
 
 from keras_ats import checks
 from keras_ats.record import Shapes
 
-DataFormat = Literal["channels_last", "channels_first"] | None
 
-
-def as_data_format(value: Any) -> DataFormat:
+def as_data_format(value: Any) -> str | None:
     """Returns a `data_format`, or raises if it is none."""
     if value is None:
         return None
     return checks.one_of(value, "data_format", ("channels_last", "channels_first"))
 
 
-def data_format_of(shapes: Shapes, name: str, given: DataFormat, user: str) -> str:
+def data_format_of(shapes: Shapes, name: str, given: str | None, user: str) -> str:
     """Returns where a layer has its channels.
 
     Args:
