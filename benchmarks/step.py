@@ -29,7 +29,7 @@ OPTIMIZER = {"class_name": "SGD", "config": {"learning_rate": 0.05, "momentum": 
 def main() -> None:
     arguments = harness.parse_arguments(__doc__, add_options)
     steps = 2 if arguments.short else 8
-    if arguments.features:
+    if arguments.features is not None:
         measure_features(arguments, steps)
         return
     rounds = harness.measure(contestants(steps), arguments, calls=steps)
@@ -55,7 +55,10 @@ def main() -> None:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds what only this script has."""
     parser.add_argument(
-        "--features", action="store_true", help="compare losses on inner layers with none"
+        "--features",
+        nargs="*",
+        metavar="METHOD",
+        help="compare losses on inner layers with none; those that are named, or all",
     )
 
 
@@ -78,7 +81,7 @@ def measure_features(arguments: argparse.Namespace, steps: int) -> None:
         return lambda: model.fit(inputs, y, batch_size=BATCH, verbose=0, shuffle=False)
 
     runs = {"ATS step": fit(student(), None, x)}
-    for name in feature_losses(student(), teacher, len(x)):
+    for name in arguments.features or feature_losses(student(), teacher, len(x)):
         # Its layers have names of their own: they count.
         network = student()
         loss = feature_losses(network, teacher, len(x))[name]
@@ -89,7 +92,8 @@ def measure_features(arguments: argparse.Namespace, steps: int) -> None:
     found = harness.report(
         rounds, ratios, f"milliseconds per batch of {BATCH}", batch_size=BATCH, steps=steps
     )
-    harness.publish(found, f"step_features_{keras.backend.backend()}", arguments)
+    some = "_some" if arguments.features else ""
+    harness.publish(found, f"step_features{some}_{keras.backend.backend()}", arguments)
 
 
 def feature_losses(

@@ -229,7 +229,9 @@ def test_all_train_together_and_resume(rng, tmp_path):
     loaded = keras.saving.load_model(tmp_path / "distiller.keras")
     for one, other in zip(before, state_of(loaded), strict=True):
         np.testing.assert_array_equal(one, other)
-    loaded.run_eagerly = BACKEND == "tensorflow"
+    loaded.run_eagerly = distiller.run_eagerly
+    if distiller.run_eagerly:
+        distiller.train_function = None  # Adam makes much of how a compiled step rounds.
     half = {name: one[:8] for name, one in x.items()}
     for one in (distiller, loaded):
         one.fit(half, y[:8], **options)
