@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 from backends import cases_in_turn, on_one_backend
 from feature_cases import CASES
+from gradients import compiled_value_and_gradient
 from keras import ops
 
 import keras_ats
 from keras_ats.adjustments import Swap
 from keras_ats.losses import AsymmetricTemperatureKD, ScaleDecoupledKD
 from keras_ats.ops.feature_maps import average_pooled
+from keras_ats.record import Classifier
 
 BACKEND = keras.backend.backend()
 # Sequences, so that there are positions to mask; all cases share the shape.
@@ -243,6 +245,45 @@ def test_all_train_together_and_resume(rng, tmp_path):
     assert abs(sizes[0] - sizes[1]) < 2000
     with zipfile.ZipFile(tmp_path / "student.keras") as file:
         assert b"keras_ats" not in file.read("config.json")
+
+
+def lesson_of_regions(student, teacher, **options):
+    outputs = [keras_ats.Outputs(None, features={"layer": one}) for one in (student, teacher)]
+    return keras_ats.Lesson(*outputs, np.arange(len(student)) % 3, **options)
+
+
+def test_regions_are_weighed_by_sample_and_finite(rng):
+    """What the others must do, of the loss on logits of regions."""
+    heads = [keras.layers.Dense(3) for _ in range(2)]
+    shapes = [
+        keras_ats.Shapes(features={"layer": (None, 4, 4, 8)}, classifier=Classifier(head, "layer"))
+        for head in heads
+    ]
+    for head in heads:
+        head.build((None, 8))
+    loss = ScaleDecoupledKD("layer", "layer", scales=(1, 2))
+    loss.build(*shapes)
+    student, teacher = rng.normal(size=(2, 4, 4, 4, 8)).astype("float32")
+    weights = np.array([0.5, 2.0, 0.0, 1.0], "float32")
+
+    def value(student, teacher, **options):
+        return to_numpy(loss.parts(lesson_of_regions(student, teacher, **options))[loss.name])
+
+    alone = [value(student, teacher, sample_weight=4.0 * np.eye(4)[i]) for i in range(4)]
+    weighed = value(student, teacher, sample_weight=weights)
+    np.testing.assert_allclose(weighed, np.mean(weights * alone), rtol=1e-5)
+    half = value(student.astype("float16"), teacher.astype("float16"))
+    assert half.dtype == "float32"
+    np.testing.assert_allclose(half, np.mean(alone), rtol=0.02)
+    zeros = np.zeros_like(student)
+    for sides in ((zeros, teacher), (student, zeros), (zeros, zeros), (student, student)):
+        both, gradient = compiled_value_and_gradient(
+            lambda one, other=sides[1]: loss.parts(lesson_of_regions(one, other))[loss.name],
+            sides[0],
+        )
+        assert np.isfinite(both)
+        assert np.isfinite(gradient).all()
+    assert value(student[:1], teacher[:1]).shape == ()
 
 
 @on_one_backend("the golden tests have its steps on each")
