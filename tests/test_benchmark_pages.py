@@ -32,6 +32,20 @@ def test_step_page(title):
     assert row("docs/benchmarks.md", title) == pytest.approx(expected, abs=0.0051)
 
 
+FEATURES = [
+    json.loads(file.read_text())["ratios"]
+    for backend in TITLES.values()
+    if (file := ROOT / "benchmarks" / "results" / f"step_features_{backend}.json").exists()
+]
+
+
+@pytest.mark.parametrize("name", FEATURES[0])
+def test_page_of_losses_on_inner_layers(name):
+    expected = [one[name][key] for one in FEATURES for key in ("of_minima", "median")]
+    title = name.removeprefix("ATS + ").removesuffix(" step / ATS step")
+    assert row("docs/benchmarks.md", title) == pytest.approx(expected, abs=0.0051)
+
+
 @pytest.mark.parametrize("title", TITLES)
 def test_readme(title):
     measured = ratios(TITLES[title])
