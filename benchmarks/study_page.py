@@ -16,6 +16,7 @@ from study.lines import read
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "results.md"
 LINES = ROOT / "benchmarks" / "results" / "study.jsonl"
+DEPLOYED = ROOT / "benchmarks" / "results" / "study_deployment.json"
 CONFIG = ROOT / "benchmarks" / "study" / "intents.json"
 IMAGES = ROOT / "docs" / "images"
 
@@ -37,7 +38,8 @@ def main() -> None:
 
 def findings() -> Findings:
     """All that is read off the lines."""
-    return Findings(read(LINES), json.loads(CONFIG.read_text()))
+    config, deployed = (json.loads(path.read_text()) for path in (CONFIG, DEPLOYED))
+    return Findings(read(LINES), config, deployed["networks"])
 
 
 def filled(page: str, made: dict[str, str]) -> str:

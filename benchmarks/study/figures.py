@@ -10,6 +10,17 @@ from keras_ats.diagnostics.style import clean, look, new_figure
 from study.findings import Findings, interval
 from study.tables import MEASURES, TITLES, method_gains, points, regrets
 
+NAMES = (
+    "results_curves",
+    "results_explanations",
+    "results_rules",
+    "results_methods",
+    "results_deployment",
+    "results_capacity_clinc150",
+    "results_capacity_banking77",
+    "results_map_clinc150",
+    "results_map_banking77",
+)
 BUDGETS = {1: "-", 2: ":"}
 
 
@@ -20,6 +31,7 @@ def all_figures(found: Findings) -> dict[str, Any]:
         "results_explanations": explanations(found),
         "results_rules": rules(found),
         "results_methods": methods(found),
+        "results_deployment": deployment(found),
     }
     for data in found.data:
         made[f"results_capacity_{data}"] = capacity(found, data)
@@ -124,6 +136,38 @@ def methods(found: Findings) -> Any:
     )
     values = {data: {method: made[method][1] for method in order} for data, made in by_data.items()}
     return _dots(order, values, f"gain over labels alone from {found.large}, points")
+
+
+def deployment(found: Findings) -> Any:
+    """CLINC150: accuracy over the size of the int8 file, few sentences for the students."""
+    data = found.data[0]
+    figure = new_figure(5.6, 3.6)
+    axes = figure.subplots()
+
+    def size(name: str) -> float:
+        return found.deployed[name]["int8"]["bytes"] / 1000
+
+    names = list(found.config["students"])
+    sizes = [size(f"student {name}") for name in names]
+    for index, (title, of) in enumerate(
+        {
+            "student, labels alone": found.alone,
+            "student, ATS from the large teacher": lambda data, **where: found.chosen(
+                data, "ATS", found.large, **where
+            ),
+        }.items()
+    ):
+        tests = [statistics.mean(of(data, size="few", student=name).test) for name in names]
+        axes.plot(sizes, tests, "--", label=title, **look(index))
+    tests = [
+        100 * statistics.mean(line["test"] for line in found.teacher(data, name))
+        for name in found.ladder
+    ]
+    axes.plot([size(name) for name in found.ladder], tests, label="teachers", **look(2))
+    axes.set_xscale("log")
+    clean(axes, TITLES[data], "kB in LiteRT, int8 weights", "test accuracy, %")
+    axes.legend(fontsize=8, frameon=False)
+    return figure
 
 
 def _dots(order: list[str], values: dict[str, dict[str, Any]], label: str) -> Any:

@@ -57,10 +57,13 @@ class Findings:
     Args:
         lines: What was written; a seed of which a run is missing is left out of its data set.
         config: Of the study.
+        deployed: Size and time of each network.
     """
 
-    def __init__(self, lines: list[dict[str, Any]], config: dict[str, Any]) -> None:
-        self.config = config
+    def __init__(
+        self, lines: list[dict[str, Any]], config: dict[str, Any], deployed: dict[str, Any]
+    ) -> None:
+        self.config, self.deployed = config, deployed
         self.lines = lines
         self.large = config["teachers"]["large"]
         self.ladder = list(config["teachers"]["networks"])

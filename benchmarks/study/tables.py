@@ -35,6 +35,7 @@ def all_tables(found: Findings) -> dict[str, str]:
         "rules": rules(found),
         "methods": methods(found),
         "elsewhere": elsewhere(found),
+        "deployment": deployment(found),
     }
 
 
@@ -114,13 +115,15 @@ def larger(found: Findings) -> str:
         small = {}
         for name in found.ladder:
             tuned = found.chosen_plain(data, name, "one temperature")
-            fixed = found.at(data, "one temperature", name, [4, 4])
-            small = small or {"tuned": tuned, "fixed": fixed}
+            sharp, fixed = (found.at(data, "one temperature", name, [one, one]) for one in (2, 4))
+            small = small or {"tuned": tuned, "sharp": sharp, "fixed": fixed}
             is_first = name == found.ladder[0]
             rows.append(
                 [
                     TITLES[data],
                     name,
+                    spread(sharp.test),
+                    "" if is_first else found.gap(sharp, small["sharp"]),
                     spread(fixed.test),
                     "" if is_first else found.gap(fixed, small["fixed"]),
                     f"{spread(tuned.test)} ({pair_of(tuned)})",
@@ -132,6 +135,8 @@ def larger(found: Findings) -> str:
         [
             "data",
             "teacher",
+            "student at 2",
+            "over the smallest teacher's",
             "student at 4",
             "over the smallest teacher's",
             "student, tuned (temperature)",
@@ -204,6 +209,15 @@ def rank_correlation(first: Any, second: Any) -> float:
     return float(np.corrcoef(ranks(first), ranks(second))[0, 1])
 
 
+def parabola(first: Any, second: Any) -> float:
+    """The share of the variance that the best parabola explains."""
+    first, second = np.asarray(first, "float64"), np.asarray(second, "float64")
+    fitted = np.polyval(
+        np.polyfit(first / np.abs(first).max(), second, 2), first / np.abs(first).max()
+    )
+    return float(1 - np.var(second - fitted) / np.var(second))
+
+
 def explanations(found: Findings) -> str:
     rows = []
     for name, title in {**MEASURES, **OF_TEACHERS}.items():
@@ -211,15 +225,18 @@ def explanations(found: Findings) -> str:
         for data in found.data:
             made = points(found, data)
             measure = [one[name] for one in made]
-            mean = rank_correlation(measure, [one["gains"].mean() for one in made])
+            gains = [one["gains"].mean() for one in made]
             by_seed = [
                 rank_correlation(measure, [one["gains"][seed] for one in made])
                 for seed in range(len(found.seeds[data]))
             ]
+            mean = rank_correlation(measure, gains)
             row.append(f"{mean:+.2f} ({min(by_seed):+.2f} to {max(by_seed):+.2f})")
+            # Four teachers are too few for a parabola.
+            row.append(f"{parabola(measure, gains):.2f}" if name in MEASURES else "")
         rows.append(row)
-    header = [f"{TITLES[data]}, {len(points(found, data))} pairs" for data in found.data]
-    return table(["rank correlation of the gain with", *header], rows)
+    header = [cell for data in found.data for cell in (f"{TITLES[data]}, rank", "parabola")]
+    return table(["gain and", *header], rows)
 
 
 def regrets(found: Findings, data: str) -> dict[str, np.ndarray]:
@@ -327,3 +344,43 @@ def elsewhere(found: Findings) -> str:
         ],
         rows,
     )
+
+
+def deployment(found: Findings) -> str:
+    """Of CLINC150: accuracy from the lines, size and time from LiteRT."""
+    data = found.data[0]
+    first, second = found.config["students"]
+    ats = {
+        name: found.chosen(data, "ATS", found.large, size="few", student=name)
+        for name in (first, second)
+    }
+    rows = []
+    for name in (first, second):
+        of = found.deployed[f"student {name}"]
+        alone = found.alone(data, size="few", student=name)
+        rows.append([f"student, {name} units, alone", spread(alone.test), *_costs(of)])
+        rows.append([f"student, {name} units, ATS", spread(ats[name].test), *_costs(of)])
+    for name in found.ladder:
+        tests = [100 * line["test"] for line in found.teacher(data, name)]
+        rows.append([f"teacher, {name}", spread(tests), *_costs(found.deployed[name])])
+    return table(
+        [
+            "network",
+            "test accuracy",
+            "parameters",
+            "kB, float32",
+            "kB, int8",
+            "ms, float32",
+            "ms, int8",
+        ],
+        rows,
+    )
+
+
+def _costs(of: dict[str, Any]) -> list[str]:
+    forms = of["float32"], of["int8"]
+    return [
+        f"{of['parameters']:,}",
+        *(f"{form['bytes'] / 1000:,.0f}" for form in forms),
+        *(f"{form['milliseconds']:.3f}" for form in forms),
+    ]
