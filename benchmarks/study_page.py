@@ -15,6 +15,7 @@ from study.lines import read
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "results.md"
+README = ROOT / "README.md"
 LINES = ROOT / "benchmarks" / "results" / "study.jsonl"
 DEPLOYED = ROOT / "benchmarks" / "results" / "study_deployment.json"
 CONFIG = ROOT / "benchmarks" / "study" / "intents.json"
@@ -32,6 +33,7 @@ def main() -> None:
             print(f"{name}\n{text}\n")
         return
     PAGE.write_text(filled(PAGE.read_text(), made))
+    README.write_text(filled(README.read_text(), {"readme": tables.readme(found)}))
     for name, figure in figures.all_figures(found).items():
         figure.savefig(IMAGES / f"{name}.png", dpi=110)
 

@@ -25,6 +25,9 @@ def test_tables_are_those_of_the_lines(study_page):
     # A page that is filled again does not change.
     assert study_page.filled(page, made) == page
     assert len(study_page.findings().lines) >= 600
+    readme = study_page.README.read_text()
+    line = {"readme": study_page.tables.readme(study_page.findings())}
+    assert study_page.filled(readme, line) == readme
 
 
 def test_a_changed_number_would_be_seen(study_page):

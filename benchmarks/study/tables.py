@@ -39,6 +39,48 @@ def all_tables(found: Findings) -> dict[str, str]:
     }
 
 
+def readme(found: Findings) -> str:
+    """The lines of README.md."""
+    large, ladder = found.large, found.ladder
+
+    def both(of: Any) -> str:
+        return " and ".join(f"{of(data)} on {TITLES[data]}" for data in found.data)
+
+    def tuned(data: str, method: str, teacher: str) -> Found:
+        return found.chosen_plain(data, teacher, method)
+
+    gain = both(lambda data: found.gap(tuned(data, "ATS", large), found.alone(data)))
+    ats = both(
+        lambda data: found.gap(tuned(data, "ATS", large), tuned(data, "one temperature", large))
+    )
+    published = both(
+        lambda data: found.gap(
+            found.at(data, "ATS", large, [4, 2]), tuned(data, "one temperature", large)
+        )
+    )
+    larger = both(
+        lambda data: found.gap(
+            tuned(data, "one temperature", large), tuned(data, "one temperature", ladder[0])
+        )
+    )
+
+    def weighted(data: str) -> str:
+        chosen, gain = method_gains(found, data)["one temperature"]
+        return f"{gain} ({pair_of(chosen)})"
+
+    weight = both(weighted)
+    return "\n".join(
+        [
+            f"- A student with few sentences gains much from a teacher: under ATS {gain}.",
+            f"- ATS against one temperature, both tuned: {ats}; at the published (4, 2) against a "
+            f"tuned one: {published}.",
+            f"- The largest teacher against the smallest, one temperature, tuned: {larger}. More "
+            f"than two temperatures brings one, when the teacher's weight is tuned too: {weight} "
+            "over labels alone.",
+        ]
+    )
+
+
 def table(header: list[str], rows: list[list[Any]]) -> str:
     """Markdown."""
     lines = [header, ["---"] * len(header), *rows]
