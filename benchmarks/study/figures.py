@@ -124,7 +124,8 @@ def rules(found: Findings) -> Any:
         key=lambda title: -sum(by_data[data][title].mean() for data in found.data),
     )
     values = {data: {title: interval(by_data[data][title]) for title in order} for data in by_data}
-    return _dots(order, values, "regret against the best pair on validation data, points")
+    label = "regret against the best pair on validation data, points"
+    return _dots(order, values, label, legend="upper right")
 
 
 def methods(found: Findings) -> Any:
@@ -135,7 +136,8 @@ def methods(found: Findings) -> Any:
         key=lambda method: sum(by_data[data][method][1].mean for data in found.data),
     )
     values = {data: {method: made[method][1] for method in order} for data, made in by_data.items()}
-    return _dots(order, values, f"gain over labels alone from {found.large}, points")
+    label = f"gain over labels alone from {found.large}, points"
+    return _dots(order, values, label, legend="lower right")
 
 
 def deployment(found: Findings) -> Any:
@@ -170,7 +172,7 @@ def deployment(found: Findings) -> Any:
     return figure
 
 
-def _dots(order: list[str], values: dict[str, dict[str, Any]], label: str) -> Any:
+def _dots(order: list[str], values: dict[str, dict[str, Any]], label: str, *, legend: str) -> Any:
     figure = new_figure(7.4, 0.3 * len(order) + 1.2)
     axes = figure.subplots()
     for index, (data, of) in enumerate(values.items()):
@@ -183,5 +185,5 @@ def _dots(order: list[str], values: dict[str, dict[str, Any]], label: str) -> An
     axes.axvline(0, color="black", linewidth=0.8, linestyle=":")
     axes.set(yticks=range(len(order)), yticklabels=[title.replace("`", "") for title in order])
     clean(axes, "", label)
-    axes.legend(fontsize=8, frameon=False, loc="lower right")
+    axes.legend(fontsize=8, frameon=False, loc=legend)
     return figure
