@@ -102,7 +102,7 @@ $(DEMO)/.ready: pyproject.toml constraints.txt
 	@echo "Making $(DEMO): keras_ats with $(BACKEND_PACKAGE). The first time takes a few minutes."
 	@$(PYTHON) -m venv $(DEMO)
 	@$(DEMO)/bin/python $(PIP_INSTALL) $(BACKEND_PACKAGE)
-	@$(DEMO)/bin/python $(PIP_INSTALL) -e . scikit-learn matplotlib rich
+	@$(DEMO)/bin/python $(PIP_INSTALL) -e . scikit-learn matplotlib
 	@touch $@
 
 $(TEST)/.ready: pyproject.toml constraints.txt

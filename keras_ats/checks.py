@@ -172,3 +172,12 @@ def check_function(value: Any, name: str, expected: str) -> None:
 def snake_case(name: str) -> str:
     """Returns `name` in snake case; acronyms stay one word: `LogitMSE` is `logit_mse`."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+def is_endless(data: Any) -> bool:
+    """Returns whether data for `fit` are known never to end."""
+    cardinality = getattr(data, "cardinality", None)
+    if callable(cardinality):  # of a tf.data.Dataset, which says -1
+        return int(cardinality()) == -1
+    # Of a keras.utils.PyDataset; what says nothing of the kind is taken to end.
+    return getattr(data, "num_batches", 0) is None

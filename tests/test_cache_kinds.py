@@ -213,7 +213,7 @@ def test_any_function_teaches(tmp_path, rng):
         made(x, tmp_path / "x", run, name=None)
     with pytest.raises(ValueError, match="must be logits, not probabilities"):
         made(x, tmp_path / "x", fitted.predict_proba)
-    with pytest.raises(ValueError, match="at least two classes"):
+    with pytest.raises(ValueError, match="of one sigmoid unit"):
         made(x, tmp_path / "x", lambda batch: batch[:, 0])
     with pytest.raises(ValueError, match="must be finite"):
         made(x, tmp_path / "x", lambda batch: batch * np.nan)
@@ -222,6 +222,28 @@ def test_any_function_teaches(tmp_path, rng):
     with pytest.raises(ValueError, match=r"`from_logits` must be True.*is a function"):
         made(x, tmp_path / "x", run, from_logits=False)
     assert not (tmp_path / "x").exists()
+
+
+@on_one_backend("rows of one number are rows")
+@pytest.mark.parametrize("kind", ["network", "function"])
+def test_one_sigmoid_unit(kind, tmp_path, rng):
+    def network(ending):
+        return keras.Sequential([keras.Input((SIZE,)), keras.layers.Dense(1, ending)])
+
+    x, y = rng.normal(size=(8, SIZE)).astype("float32"), np.arange(8) % 2
+    teacher, student = network("sigmoid"), network("sigmoid")
+    logits = keras_ats.views.at_logits(teacher)
+    # As the log-odds of boosted trees, with an axis for the one unit.
+    taught = teacher if kind == "network" else logits.predict_on_batch
+    cache = made((x, y), tmp_path / kind, taught, dtype="float16")
+    np.testing.assert_allclose(cache.logits(), logits.predict_on_batch(x), rtol=1e-6)
+    values = []
+    for one, data in ((teacher, (x, y)), (cache, cache.attach((x, y)))):
+        distiller = keras_ats.Distiller(one, keras.models.clone_model(student))
+        distiller.student.set_weights(student.get_weights())
+        distiller.compile("sgd", kd_loss=keras_ats.losses.BernoulliKD(4, 2))
+        values.append(distiller.fit(*data, batch_size=8, verbose=0).history["kd_loss"][0])
+    assert values[0] == pytest.approx(values[1], rel=1e-5)
 
 
 def test_an_ensemble_and_inputs_of_several_parts(tmp_path, rng):

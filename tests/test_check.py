@@ -298,6 +298,18 @@ def test_findings_are_printed(capsys, monkeypatch):
     assert "1. teacher knows nothing here\n  seen: The teacher is right" in capsys.readouterr().out
 
 
+@on_one_backend("which samples are looked at")
+def test_all_classes_of_a_sorted_set_are_looked_at():
+    order = np.argsort(np.tile(Y, 20))
+    x, y = np.tile(X, (20, 1))[order], np.tile(Y, 20)[order]
+    assert len(set(y[:1024])) < CLASSES
+    kernel, bias = head()
+    last_two_swapped = [0, 1, 3, 2]
+    teacher = linear((kernel[:, last_two_swapped], bias[last_two_swapped]))
+    assert check(linear(head()), student(), x, y, verbose=False)
+    assert not check(teacher, student(), x, y, verbose=False)
+
+
 @on_one_backend("nothing is run")
 def test_nothing_is_changed():
     teacher, other = hidden(), student()

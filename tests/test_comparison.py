@@ -169,3 +169,119 @@ def test_the_student_alone_sees_what_its_teachers_students_see(data):
     )
     # Nothing can be seen.
     assert blind.values["student alone"] != pytest.approx(plain.values["student alone"], rel=1e-4)
+
+
+def spy_on_alone(monkeypatch, values):
+    """Fits nothing; notes what `fit` is given."""
+
+    def fit(self, **arguments):
+        values.append((self, arguments))
+
+    monkeypatch.setattr(Distiller, "fit", fit)
+
+
+@on_one_backend("the arguments of a fit")
+def test_sample_weights_count(data, monkeypatch):
+    (x, y), test = data
+    seen = []
+    spy_on_alone(monkeypatch, seen)
+    weights = np.arange(24.0)
+    compare(models.linear(), build_student, (x, y, weights), test, seeds=[0], verbose=False)
+    assert [arguments["sample_weight"] is weights for _, arguments in seen] == [True, True]
+
+
+@on_one_backend("what is shown to whom")
+def test_a_cache_teaches_and_the_student_alone_does_without(data, tmp_path):
+    train, test = data
+    teacher = models.sequential(16)
+    cache = keras_ats.cache_teacher(teacher, train, tmp_path / "cache", dtype="float32", verbose=0)
+    options = {**OPTIONS, "seeds": [0], "metric": "loss"}
+    cached = compare(cache, build_student, cache.attach(train), test, **options)
+    live = compare(teacher, build_student, train, test, **options)
+    for name, values in live.values.items():
+        np.testing.assert_allclose(cached.values[name], values, rtol=1e-5, err_msg=name)
+
+
+@on_one_backend("what is shown to whom")
+def test_both_students_see_the_augmented_batches(data):
+    seen = []
+
+    def note(x):
+        seen.append(x)
+        return x
+
+    train, test = data
+    kd_losses = {"KD": losses.TemperatureKD(4.0)}
+    options = {"seeds": [0], "verbose": False, "batch_size": 24, "augmentation": note}
+    compare(models.linear(), build_student, train, test, kd_losses, **options)
+    assert len([x for x in seen if type(x).__module__.startswith("torch")]) == 2
+
+
+@on_one_backend("the temperatures of a loss")
+def test_a_sigmoid_head_is_searched_with_its_own_loss(rng):
+    def build():
+        return keras.Sequential([keras.Input((4,)), keras.layers.Dense(1, "sigmoid")])
+
+    x, y = rng.normal(size=(24, 4)).astype("float32"), np.arange(24)[:, None] % 2
+    grids = {"correct_temperatures": [2.0], "wrong_temperatures": [1.0, 2.0], "seeds": [0]}
+    arguments = build(), build, (x, y), (x, y)
+    found = search_temperatures(
+        *arguments, kd_loss=losses.BernoulliKD(), metric="loss", **grids, **OPTIONS
+    )
+    assert len({each[0] for each in found.values.values()}) == 2
+    with pytest.raises(TypeError, match="`kd_loss` must have two temperatures"):
+        search_temperatures(*arguments, kd_loss=losses.TemperatureKD(), **grids, **OPTIONS)
+
+
+@on_one_backend("errors come first")
+def test_nothing_is_trained_before_an_error(data, tmp_path, monkeypatch):
+    train, test = data
+    teacher = models.linear()
+    options = {**OPTIONS, "seeds": [0]}
+    compare(teacher, build_student, train, test, folder=tmp_path, **options)
+    monkeypatch.setattr(Distiller, "fit", None)
+    search = {"correct_temperatures": [2.0], "wrong_temperatures": [1.0]}
+    tf = pytest.importorskip("tensorflow")
+    endless = tf.data.Dataset.from_tensor_slices(train).batch(8).repeat()
+    for change, error, message in (
+        ({"kd_losses": {"no": losses.BernoulliKD(4, 2)}}, ValueError, "for softmax heads|sigmoid"),
+        ({"metric": "acuracy", "metrics": ["accuracy"]}, ValueError, "`metric` is not among"),
+        ({"train": (batch for batch in [train])}, TypeError, "`train` must be data that can be"),
+        ({"train": endless}, ValueError, "`train` never ends.*steps_per_epoch"),
+        ({"test": endless}, ValueError, "`test` never ends"),
+        ({"train": (*train, None, None)}, ValueError, "a tuple of 4"),
+    ):
+        arguments = {"train": train, "test": test, **options, **change}
+        with pytest.raises(error, match=message):
+            compare(teacher, build_student, **arguments)
+    with pytest.raises(ValueError, match=r"another student"):
+        compare(teacher, models.linear, train, test, folder=tmp_path, **options)
+    other = (train[0] + 1, train[1])
+    with pytest.raises(ValueError, match=r"another train"):
+        compare(teacher, build_student, other, test, folder=tmp_path, **options)
+    binary = keras.Sequential([keras.Input(train[0].shape[1:]), keras.layers.Dense(1, "sigmoid")])
+    with pytest.raises(ValueError, match=r"BernoulliKD"):
+        search_temperatures(
+            binary, lambda: keras.models.clone_model(binary), train, test, **search, **options
+        )
+
+
+@on_one_backend("the steps of a fit")
+def test_data_without_an_end_are_cut(data, monkeypatch):
+    tf = pytest.importorskip("tensorflow")
+    train, test = data
+    endless = tf.data.Dataset.from_tensor_slices(train).batch(8).repeat()
+    seen = []
+    spy_on_alone(monkeypatch, seen)
+    options = {"steps_per_epoch": 3, "seeds": [0], "verbose": False, "metric": "loss"}
+    compare(models.linear(), build_student, endless, test, **options)
+    assert [arguments["steps_per_epoch"] for _, arguments in seen] == [3, 3]
+
+
+@on_one_backend("the loss of a compile")
+def test_the_student_alone_has_labels_where_the_other_has_none(data):
+    train, test = data
+    options = {**OPTIONS, "seeds": [0], "metric": "accuracy"}
+    arguments = models.sequential(16), build_student, train, test
+    without = compare(*arguments, loss=None, kd_weight=1.0, **options)
+    assert without.values["student alone"] == compare(*arguments, **options).values["student alone"]

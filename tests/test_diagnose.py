@@ -127,6 +127,20 @@ def test_a_model_says_what_its_logits_say_however_the_data_come(rng):
         np.testing.assert_array_equal(one, other)
 
 
+@on_one_backend("how many batches there are")
+def test_a_pipeline_of_unknown_length_and_one_without_an_end(rng):
+    tf = pytest.importorskip("tensorflow")
+    x, y = models.features(rng, 8)
+    teacher = models.sequential(softmax=True, name="t")
+    dataset = tf.data.Dataset.from_tensor_slices((x, y)).batch(4)
+    filtered = dataset.filter(lambda x, y: True)
+    for verbose in (False, True):
+        report = keras_ats.diagnose(teacher, filtered, verbose=verbose)
+        assert report.to_dict() == quiet(teacher, (x, y), batch_size=4).to_dict()
+    with pytest.raises(ValueError, match="`data` never ends"):
+        quiet(teacher, dataset.repeat())
+
+
 class FromBatch:
     """A teacher without a model: its logits come with the data, as a cache's do."""
 

@@ -1,9 +1,11 @@
 """What the documentation says, runs; what is public, is documented."""
 
 import ast
+import contextlib
 import doctest
 import importlib
 import inspect
+import io
 import os
 import pkgutil
 import re
@@ -12,6 +14,7 @@ import sys
 import textwrap
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
 import conftest  # noqa: F401  # Sets up the devices, also in a process without pytest.
 import keras
@@ -28,42 +31,70 @@ PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 # TensorFlow mixes up the collectives of two strategies in one process: the second fails if its
 # shapes are others, and test_data_batches.py has had one by now.
 IN_A_PROCESS_OF_ITS_OWN = ["docs/guides/several_devices.md"]
+# What only TensorFlow can do: run there, whatever the turn, and nowhere else.
+FOR_TENSORFLOW = ["docs/recipes/microcontroller.md"]
+# A block of text that follows one of code is what that printed.
 CODE_BLOCK = re.compile(
     r"^(?P<no_run>[ ]*<!-- no-run: [^\n]+ -->\n\s*)?"
-    r"(?P<indent>[ ]*)```python[^\n]*\n(?P<code>.*?)^(?P=indent)```",
+    r"(?P<indent>[ ]*)```python[^\n]*\n(?P<code>.*?)^(?P=indent)```\n"
+    r"(?:\n(?P=indent)```text\n(?P<printed>.*?)^(?P=indent)```\n)?",
     re.MULTILINE | re.DOTALL,
 )
+NUMBER = re.compile(r"[-+]?\b\d+\.?\d*(e[-+]\d+)?")
 
 
 def relative(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def code_blocks(text: str) -> list[tuple[int, str, bool]]:
-    """The line, the code, and whether it is to be run, of each Python block."""
+class Block(NamedTuple):
+    """A Python block of a page."""
+
+    line: int
+    code: str
+    is_to_run: bool
+    printed: str | None  # what the page says that it prints
+
+
+def code_blocks(text: str) -> list[Block]:
     return [
-        (
+        Block(
             text[: match.start("code")].count("\n"),
             textwrap.dedent(match["code"]),
             match["no_run"] is None,
+            match["printed"],
         )
-        for match in CODE_BLOCK.finditer(text)
+        for match in CODE_BLOCK.finditer(text.rstrip("\n") + "\n")
     ]
 
 
-def run_block(code: str, namespace: dict, source: str, line: int) -> None:
+def run_block(block: Block, namespace: dict, source: str) -> str:
+    """Runs a block and returns what it printed."""
     # Blank lines before the code make a traceback name the line of the page.
-    exec(compile("\n" * line + code, source, "exec"), namespace)
+    code = compile("\n" * block.line + block.code, source, "exec")
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(code, namespace)
+    return printed.getvalue()
 
 
-def run_page(page: Path) -> None:
-    """Runs the blocks of a page one after the other, as a reader would."""
+def without_numbers(text: str) -> str:
+    """What is the same on each backend and machine."""
+    return " ".join(NUMBER.sub("#", re.sub("-{3,}", "", text)).split())
+
+
+def run_page(page: Path, is_printed_compared: bool = True) -> list[str]:
+    """Runs the blocks of a page one after the other, as a reader would; returns what they print."""
     namespace = {"__name__": "__main__"}
-    for line, code, is_to_run in code_blocks(page.read_text(encoding="utf-8")):
-        if is_to_run:
-            run_block(code, namespace, relative(page), line)
-        else:
-            ast.parse(code, relative(page))
+    outputs = []
+    for block in code_blocks(page.read_text(encoding="utf-8")):
+        if not block.is_to_run:
+            ast.parse(block.code, relative(page))
+            continue
+        outputs.append(run_block(block, namespace, relative(page)))
+        if is_printed_compared and block.printed is not None:
+            where = f"{relative(page)}, line {block.line}"
+            assert without_numbers(outputs[-1]) == without_numbers(block.printed), where
+    return outputs
 
 
 def public_modules() -> list[ModuleType]:
@@ -123,8 +154,25 @@ def _in_a_folder_of_its_own(tmp_path, monkeypatch):
 def test_code_of_a_page_runs(page):
     if relative(page) in IN_A_PROCESS_OF_ITS_OWN:
         run_together([[__file__, page]])
+    elif relative(page) in FOR_TENSORFLOW:
+        pytest.skip("has a test of its own")
     else:
         run_page(page)
+
+
+@pytest.mark.parametrize("page", FOR_TENSORFLOW)
+def test_code_of_a_page_for_tensorflow_runs(page):
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("Keras exports int8 LiteRT from TensorFlow")
+    run_page(ROOT / page)
+
+
+def test_what_a_page_prints_is_compared():
+    page = "```python\nprint(0.5)\n```\n\n```text\n0.75\n```\n"
+    (block,) = code_blocks(page)
+    assert without_numbers(run_block(block, {}, "page")) == without_numbers(block.printed)
+    (other,) = code_blocks(page.replace("0.75", "half"))
+    assert without_numbers(run_block(other, {}, "page")) != without_numbers(other.printed)
 
 
 @pytest.mark.parametrize(("name", "docstring"), docstrings().items(), ids=docstrings())
@@ -132,9 +180,9 @@ def test_examples_of_a_docstring_run_alone(name, docstring):
     if name.startswith("keras_ats.models.") and keras.backend.backend() == "jax":
         pytest.skip("JAX compiles a draw for each shape; test_models_at_work.py has the networks")
     preset = {"np": np, "keras": keras, "keras_ats": keras_ats}
-    for line, code, is_to_run in code_blocks(docstring):
-        if is_to_run:
-            run_block(code, dict(preset), f"docstring of {name}", line)
+    for block in code_blocks(docstring):
+        if block.is_to_run:
+            run_block(block, dict(preset), f"docstring of {name}")
     session = doctest.DocTestParser().get_doctest(docstring, dict(preset), name, name, 0)
     assert doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(session).failed == 0
 
@@ -233,5 +281,21 @@ def test_make_docs_fails_on_each_kind_of_warning(tmp_path, page, warnings):
     assert done.stderr.count("WARNING") == warnings, done.stderr
 
 
+def write_what_is_printed(page: Path) -> None:
+    """Runs a page and writes what its blocks print under those that have a block of text."""
+    outputs = iter(run_page(page, is_printed_compared=False))
+
+    def renewed(match: re.Match) -> str:
+        printed = next(outputs) if match["no_run"] is None else ""
+        if match["printed"] is None:
+            return match[0]
+        block = match[0][: match.start("printed") - match.start()]
+        return block + textwrap.indent(printed, match["indent"]) + match["indent"] + "```\n"
+
+    text = page.read_text(encoding="utf-8")
+    page.write_text(CODE_BLOCK.sub(renewed, text), encoding="utf-8")
+
+
 if __name__ == "__main__":
-    run_page(Path(sys.argv[1]))
+    *options, name = sys.argv[1:]
+    (write_what_is_printed if options == ["--write"] else run_page)(Path(name).resolve())

@@ -23,8 +23,10 @@ def digits_predicted_by(path):
 
 def test_quickstart(tmp_path):
     printed = run("quickstart.py", "--seeds", 2, "--steps", 20, folder=tmp_path)
-    rows = re.findall(r"(none|small|large)\b.*?(\d+\.\d ± \d+\.\d)\D*$", printed, re.MULTILINE)
-    assert [teacher for teacher, _ in rows] == ["none", "small", "small", "large", "large"]
+    table = r"^(student alone|one temperature, 4|ATS, \d+\.\d and \d+\.\d) +0\.\d{4}  0\.\d{4}"
+    rows = [row.partition(",")[0] for row in re.findall(table, printed, re.MULTILINE)]
+    assert rows == 2 * ["student alone", "one temperature", "ATS"]
+    assert len(re.findall(r"^[+-]\d+\.\d ± \d+\.\d .* instead of", printed, re.MULTILINE)) == 3
     output = tmp_path / "quickstart-output"
     np.testing.assert_allclose(digits_predicted_by(output / "student.keras").sum(axis=-1), 1, 1e-5)
     assert (output / "soft_targets.png").read_bytes().startswith(b"\x89PNG")
@@ -35,7 +37,8 @@ def test_quickstart(tmp_path):
 def test_quickstart_with_the_rivals(tmp_path):
     printed = run("quickstart.py", "--seeds", 1, "--steps", 2, "--all-methods", folder=tmp_path)
     for method in ("DKD", "DIST", "CTKD", "WTTM", "label smoothing"):
-        assert len(re.findall(rf"large\b.*?{method}\b.*?\d+\.\d ±", printed)) == 1
+        # Of each teacher, beside the student alone.
+        assert len(re.findall(rf"^{method} +0\.\d{{4}} +one seed", printed, re.MULTILINE)) == 2
 
 
 @on_one_backend("what it prints; the quickstart runs on each")

@@ -57,7 +57,7 @@ def check(
     Args:
         teacher: As for `Distiller`.
         student: As for `Distiller`, trained or not.
-        x: Inputs of a batch of a few hundred samples, of all classes; at most 1,024 are looked at.
+        x: Inputs of a few hundred samples, of all classes; at most 1,024 are looked at, evenly.
         y: Their labels: ids or rows; for sigmoid units zeros and ones.
         kd_loss: As for `compile`: one loss on logits. None (default) is
             `AsymmetricTemperatureKD()`, for sigmoid heads `BernoulliKD()`.
@@ -303,7 +303,9 @@ def _first(x: Nested, y: Any) -> tuple[Nested, np.ndarray]:
             f"{[leaf.shape[0] for leaf in leaves]} inputs and {y.shape[0]} labels."
         )
     y = _numpy(y) if ops.is_tensor(y) else np.asarray(y)
-    return keras.tree.map_structure(lambda leaf: leaf[:_MOST], x), y[:_MOST]
+    # Evenly, for data sets come sorted by class.
+    step = -(-len(y) // _MOST)
+    return keras.tree.map_structure(lambda leaf: leaf[::step], x), y[::step]
 
 
 def _taken(x: Nested, order: np.ndarray) -> Nested:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeAlias
 import keras
 import numpy as np
 
-from keras_ats.checks import as_boolean, as_integer, as_string, as_whole_number
+from keras_ats.checks import as_boolean, as_integer, as_string, as_whole_number, is_endless
 from keras_ats.record import pick
 from keras_ats.teachers.live import TeacherInputs, as_inputs, as_teacher
 from keras_ats.teachers.teacher import Teacher
@@ -140,7 +140,19 @@ def as_batches(data: Data, batch_size: int) -> tuple[Iterable[tuple[Any, Any]], 
             "`data` must be (x, y) of arrays, or an iterable of batches (x, y). Received: "
             f"data={data!r} of type {type(data).__name__}."
         )
-    return map(_pair, data), len(data) if isinstance(data, Sized) else None
+    if is_endless(data):
+        raise ValueError(
+            f"`data` never ends. Received: data={data!r}. Expected: a few hundred samples, such as "
+            "data.take(10)."
+        )
+    return map(_pair, data), _length(data)
+
+
+def _length(data: Iterable[Any]) -> int | None:
+    try:
+        return len(data) if isinstance(data, Sized) else None
+    except TypeError:  # A tf.data.Dataset that does not know it, such as one that was filtered.
+        return None
 
 
 def compiled(teacher: Teacher) -> Callable[[Nested], Nested]:

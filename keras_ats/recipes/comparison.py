@@ -1,8 +1,7 @@
 """A student with and without its teacher."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from keras_ats import checks, files
 from keras_ats.configurable import serialize
 from keras_ats.distiller.distiller import Distiller
 from keras_ats.losses.asymmetric_temperature_kd import AsymmetricTemperatureKD
+from keras_ats.recipes import materials
 from keras_ats.recipes.trials import Nobody, Nothing, Results, Trial
 from keras_ats.teachers.live import as_teacher
 
@@ -126,6 +126,7 @@ def compare(
     *,
     epochs: int = 1,
     batch_size: int | None = None,
+    steps_per_epoch: int | None = None,
     seeds: Sequence[int] = (0, 1, 2),
     optimizer: Callable[[], keras.optimizers.Optimizer] | str = "adam",
     loss: Any = "auto",
@@ -146,15 +147,17 @@ def compare(
     Args:
         teacher: As for `Distiller`.
         build_student: A function without arguments that makes a new student of one output.
-        train: `(x, y)`, or data that `fit` takes.
+        train: `(x, y)` or `(x, y, sample_weight)`, or data that `fit` takes again and again.
         test: The same for `evaluate`. Choose nothing by it that you then report on it.
         kd_losses: Distillation losses by the name that they are to have in the table. None
             (default) is `{"ATS (4, 2)": AsymmetricTemperatureKD(4, 2)}`.
         epochs: Of each training. Defaults to 1.
         batch_size: Where `train` are arrays, as for `fit`. Defaults to None.
+        steps_per_epoch: As for `fit`; data that never end need it. Defaults to None.
         seeds: Of weights and order, at least one. Defaults to 0, 1, 2.
         optimizer: Its name, or a function that makes one anew. Defaults to `"adam"`.
-        loss: As for `Distiller.compile`. Defaults to `"auto"`.
+        loss: As for `Distiller.compile`; the student alone has `"auto"` for None, which leaves the
+            other to its teacher. Defaults to `"auto"`.
         kd_weight: As for `Distiller.compile`; the student alone has weight 1. Defaults to 0.5.
         student_weight: As for `Distiller.compile`. Defaults to None.
         metric: The value of `evaluate` that is compared. Defaults to `"accuracy"`.
@@ -169,8 +172,8 @@ def compare(
 
     Raises:
         TypeError: If an argument is of another kind.
-        ValueError: If there is no seed, `metric` is not logged, or `folder` holds results of other
-            settings.
+        ValueError: If there is no seed, `metric` is not logged, data never end, or `folder` holds
+            results of other settings, weights or data.
 
     Example:
 
@@ -197,6 +200,7 @@ def compare(
         test=test,
         epochs=epochs,
         batch_size=batch_size,
+        steps_per_epoch=steps_per_epoch,
         seeds=seeds,
         optimizer=optimizer,
         loss=loss,
@@ -206,17 +210,23 @@ def compare(
         student_weight=student_weight,
         verbose=verbose,
     )
-    settings = plan.settings | {
+    kd_losses = {str(name): one for name, one in kd_losses.items()}
+    settings = plan.settings(teacher) | {
         "kd_losses": {name: serialize(one) for name, one in kd_losses.items()}
     }
     results = Results(as_file(folder, "comparison.json"), settings)
-    trials: dict[str, Callable[[], Trial]] = {ALONE: partial(plan.alone, teacher, distiller)}
-    for name, kd_loss in kd_losses.items():
-        trials[str(name)] = partial(plan.distilled, teacher, kd_loss, distiller)
+    # All before the first is trained: what cannot be distilled is said at once, and whatever draws
+    # random numbers starts from the same state in each.
+    trials: dict[str, Trial | None] = {}
+    for name in (ALONE, *kd_losses):
+        if results.has(name, plan.seeds):
+            trials[name] = None
+        elif name == ALONE:
+            trials[name] = plan.alone(teacher, distiller)
+        else:
+            trials[name] = plan.distilled(teacher, kd_losses[name], distiller)
     bar = plan.progress(len(trials))
-    values: dict[str, list[float]] = {}
-    for name, make in trials.items():
-        values[name] = plan.run_seeds(name, make, results, bar)
+    values = {name: plan.run_seeds(name, trial, results, bar) for name, trial in trials.items()}
     return Comparison(values, plan.seeds, plan.metric)
 
 
@@ -229,6 +239,7 @@ class Plan:
         test: Likewise.
         epochs: Likewise.
         batch_size: Likewise.
+        steps_per_epoch: Likewise.
         seeds: Likewise.
         optimizer: Likewise.
         loss: Likewise.
@@ -247,6 +258,7 @@ class Plan:
         test: Any,
         epochs: int,
         batch_size: int | None,
+        steps_per_epoch: int | None,
         seeds: Sequence[int],
         optimizer: Callable[[], keras.optimizers.Optimizer] | str,
         loss: Any,
@@ -262,6 +274,13 @@ class Plan:
         self.batch_size = (
             None if batch_size is None else checks.as_integer(batch_size, "batch_size")
         )
+        self.steps = (
+            None
+            if steps_per_epoch is None
+            else checks.as_integer(steps_per_epoch, "steps_per_epoch")
+        )
+        check_data(train, "train", self.steps)
+        check_data(test, "test", None)
         self.seeds = as_seeds(seeds)
         self.optimizer, self.loss = as_optimizer(optimizer), loss
         self.metric = checks.as_string(metric, "metric", "a value of `evaluate`")
@@ -270,12 +289,17 @@ class Plan:
         self.student_weight = student_weight
         self.verbose = checks.as_boolean(verbose, "verbose")
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What runs must share to stand in one table."""
+    def settings(self, teacher: Any) -> dict[str, Any]:
+        """Returns what runs must share to stand in one table."""
         return {
+            "teacher": materials.of_model(teacher),
+            "student": materials.of_shapes(self.build_student()),
+            "train": materials.of_data(self.train),
+            "test": materials.of_data(self.test),
+            "loss": materials.of_loss(self.loss),
             "epochs": self.epochs,
             "batch_size": self.batch_size,
+            "steps_per_epoch": self.steps,
             "kd_weight": self.kd_weight,
             "student_weight": self.student_weight,
             "metric": self.metric,
@@ -284,15 +308,21 @@ class Plan:
         }
 
     def alone(self, teacher: Any, options: dict[str, Any]) -> Trial:
-        """Returns the trial of the student on the same data, without its teacher."""
+        """Returns the trial of the student without a teacher, on what it sees with one."""
         given = [options.get(name) for name in ("teacher_from_logits", "teacher_inputs")]
         nobody = Nobody(as_teacher(teacher, *given))
         own = {name: options[name] for name in _OF_THE_STUDENT if name in options}
-        return self._trial(nobody, Nothing(), {"kd_weight": 0.0}, own)
+        # Nothing but the labels is left, where the other learns from the teacher alone.
+        weights = {"kd_weight": 0.0, "loss": "auto" if self.loss is None else self.loss}
+        return self._trial(nobody, Nothing(), weights, own)
 
     def distilled(self, teacher: Any, kd_loss: Any, options: dict[str, Any]) -> Trial:
         """Returns the trial with a teacher and this loss."""
-        weights = {"kd_weight": self.kd_weight, "student_weight": self.student_weight}
+        weights = {
+            "kd_weight": self.kd_weight,
+            "student_weight": self.student_weight,
+            "loss": self.loss,
+        }
         return self._trial(teacher, kd_loss, weights, options)
 
     def progress(self, trials: int) -> Any:
@@ -300,31 +330,51 @@ class Plan:
         total = trials * len(self.seeds)
         return keras.utils.Progbar(total, unit_name="student") if self.verbose else None
 
-    def run_seeds(
-        self, name: str, make: Callable[[], Trial], results: Results, bar: Any
-    ) -> list[float]:
-        """Returns what students of all seeds come to; nothing is built if all are done."""
-        made: list[Trial] = []
-
-        def run(seed: int) -> float:
-            if not made:
-                made.append(make())
-            return made[0].run(seed)
-
+    def run_seeds(self, name: str, trial: Trial | None, results: Results, bar: Any) -> list[float]:
+        """Returns what students of all seeds come to; the trial is None if all are done."""
         values = []
         for seed in self.seeds:
-            values.append(results.get(name, seed, lambda seed=seed: run(seed)))  # type: ignore[misc]
+            values.append(results.get(name, seed, trial))
             if bar is not None:
                 bar.add(1)
         return values
 
     def _trial(self, teacher: Any, kd_loss: Any, weights: Any, options: dict[str, Any]) -> Trial:
         distiller = Distiller(teacher, self.build_student(), **options)
-        distiller.compile(
-            self.optimizer(), loss=self.loss, kd_loss=kd_loss, metrics=self.metrics, **weights
-        )
-        fit = {"epochs": self.epochs, "batch_size": self.batch_size, "verbose": 0}
+        distiller.compile(self.optimizer(), kd_loss=kd_loss, metrics=self.metrics, **weights)
+        fit = {
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "steps_per_epoch": self.steps,
+            "verbose": 0,
+        }
         return Trial(distiller, self.build_student, self.train, self.test, fit, self.metric)
+
+
+def check_data(data: Any, name: str, steps: int | None) -> None:
+    """Raises if data cannot be gone through again and again, or never end.
+
+    Args:
+        data: As for `fit`.
+        name: Of the argument.
+        steps: How many batches of them are an epoch; None for all.
+    """
+    if isinstance(data, tuple) and len(data) not in (2, 3):
+        raise ValueError(
+            f"`{name}` must be (x, y), (x, y, sample_weight), or one set of data. Received: a "
+            f"tuple of {len(data)}."
+        )
+    if isinstance(data, Iterator):
+        raise TypeError(
+            f"`{name}` must be data that can be gone through once for each student. Received: "
+            f"{name}={data!r} of type {type(data).__name__}, which is used up by the first. "
+            "Expected: arrays, a tf.data.Dataset, a DataLoader or a keras.utils.PyDataset."
+        )
+    if steps is None and checks.is_endless(data):
+        remedy = "Pass steps_per_epoch." if name == "train" else "Give data that end."
+        raise ValueError(
+            f"`{name}` never ends. Received: {name}={data!r}, and no number of batches. {remedy}"
+        )
 
 
 def as_seeds(seeds: Any) -> list[int]:

@@ -1,7 +1,6 @@
 """The two temperatures of ATS by trial, on validation data."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,9 @@ import numpy as np
 
 from keras_ats import checks
 from keras_ats.losses.asymmetric_temperature_kd import AsymmetricTemperatureKD
+from keras_ats.losses.lookup import get
 from keras_ats.recipes.comparison import ALONE, Plan, as_file
-from keras_ats.recipes.trials import Results, Trial
+from keras_ats.recipes.trials import Results
 
 _Pair = tuple[float, float]
 
@@ -83,6 +83,8 @@ def search_temperatures(
     wrong_temperatures: Sequence[float] = (1.0, 2.0, 4.0),
     epochs: int = 1,
     batch_size: int | None = None,
+    steps_per_epoch: int | None = None,
+    kd_loss: Any = None,
     seeds: Sequence[int] = (0, 1),
     optimizer: Callable[[], keras.optimizers.Optimizer] | str = "adam",
     loss: Any = "auto",
@@ -100,12 +102,15 @@ def search_temperatures(
     Args:
         teacher: As for `Distiller`; a `CachedTeacher`, which need not be run, makes it cheap.
         build_student: A function without arguments that makes a new student of one output.
-        train: `(x, y)`, or data that `fit` takes.
+        train: As for `compare`.
         validation: The same for `evaluate`: held-out data, never those of the test.
         correct_temperatures: To be tried. Defaults to 2, 4, 6, 8.
         wrong_temperatures: To be tried. Defaults to 1, 2, 4.
         epochs: Of each training. Defaults to 1.
         batch_size: Where `train` are arrays. Defaults to None.
+        steps_per_epoch: As for `fit`; data that never end need it. Defaults to None.
+        kd_loss: A loss with a correct and a wrong temperature. None (default) is
+            `AsymmetricTemperatureKD`; `BernoulliKD()` is for sigmoid heads.
         seeds: Of weights and order. Defaults to 0 and 1.
         optimizer: Its name, or a function that makes one anew. Defaults to `"adam"`.
         loss: As for `Distiller.compile`. Defaults to `"auto"`.
@@ -158,6 +163,7 @@ def search_temperatures(
         test=validation,
         epochs=epochs,
         batch_size=batch_size,
+        steps_per_epoch=steps_per_epoch,
         seeds=seeds,
         optimizer=optimizer,
         loss=loss,
@@ -165,23 +171,41 @@ def search_temperatures(
         kd_weight=kd_weight,
         verbose=verbose,
     )
-    results = Results(as_file(folder, "temperatures.json"), plan.settings)
+    settings = plan.settings(teacher)
+    if kd_loss is None:
+        kd_loss = AsymmetricTemperatureKD(*pairs[0])
+    else:
+        kd_loss = with_two_temperatures(kd_loss)
+        settings["kd_loss"] = type(kd_loss).__name__
+    results = Results(as_file(folder, "temperatures.json"), settings)
     bar = plan.progress(len(pairs) + 1)
-    alone = plan.run_seeds(ALONE, partial(plan.alone, teacher, distiller), results, bar)
-    kd_loss = AsymmetricTemperatureKD(*pairs[0])
-    made: list[Trial] = []
+    names = {pair: f"{pair[0]:g}, {pair[1]:g}" for pair in pairs}
+    alone, trial = None, None
+    if not results.has(ALONE, plan.seeds):
+        alone = plan.alone(teacher, distiller)
+    if not all(results.has(name, plan.seeds) for name in names.values()):
+        # Before the first student is trained: what cannot be distilled is said at once.
+        trial = plan.distilled(teacher, kd_loss, distiller)
+    of_alone = plan.run_seeds(ALONE, alone, results, bar)
+    values = {}
+    for pair, name in names.items():
+        if trial is not None:
+            trial.settings = {
+                id(kd_loss.correct_temperature): pair[0],
+                id(kd_loss.wrong_temperature): pair[1],
+            }
+        values[pair] = plan.run_seeds(name, trial, results, bar)
+    return TemperatureSearch(values, of_alone, plan.metric)
 
-    def trial_at(pair: _Pair) -> Trial:
-        if not made:
-            made.append(plan.distilled(teacher, kd_loss, distiller))
-        made[0].settings = {
-            id(kd_loss.correct_temperature): pair[0],
-            id(kd_loss.wrong_temperature): pair[1],
-        }
-        return made[0]
 
-    values = {
-        pair: plan.run_seeds(f"{pair[0]:g}, {pair[1]:g}", partial(trial_at, pair), results, bar)
-        for pair in pairs
-    }
-    return TemperatureSearch(values, alone, plan.metric)
+def with_two_temperatures(kd_loss: Any) -> Any:
+    """Returns a loss, or raises if it does not have the two temperatures that are tried."""
+    found = get(kd_loss)
+    has_both = hasattr(found, "correct_temperature") and hasattr(found, "wrong_temperature")
+    if not has_both:
+        raise TypeError(
+            "`kd_loss` must have two temperatures to try. Received: "
+            f"kd_loss={kd_loss!r}. Expected: AsymmetricTemperatureKD(), or BernoulliKD() for "
+            "sigmoid heads."
+        )
+    return found

@@ -1,7 +1,7 @@
 """Students trained again and again: the same budget, several seeds, kept when they are done."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +62,8 @@ class Trial:
     Args:
         distiller: Compiled.
         build_student: Makes a new student.
-        train: What `fit` takes: `(x, y)` or one set of data.
-        test: What `evaluate` takes.
+        train: What `fit` takes: `(x, y)`, `(x, y, sample_weight)` or one set of data.
+        test: What `evaluate` takes, likewise.
         fit: Other arguments of `fit`.
         metric: Name of the value of `evaluate` that counts.
     """
@@ -86,6 +86,7 @@ class Trial:
             # The first `fit` would do it, draw random numbers for it, and shuffle otherwise.
             first = keras.tree.map_structure(lambda leaf: leaf[:2], train[:2])
             symbolic_build(distiller, first)
+            self._check_metric(distiller.get_metrics_result())
         of_student = {id(variable) for variable in distiller.student.variables}
         self._rest = [
             (variable, np.array(ops.convert_to_numpy(variable)))
@@ -103,18 +104,21 @@ class Trial:
             variable.assign(self.settings.get(id(variable), value))
         # Before both: students of one seed see the same batches.
         keras.utils.set_random_seed(seed)
-        return self.distiller.fit(*_arguments(self.train), **self.options)
+        return self.distiller.fit(**_arguments(self.train), **self.options)
 
     def run(self, seed: int) -> float:
         """Trains a new student and returns what it comes to."""
         self.fit(seed)
-        logs = self.distiller.evaluate(*_arguments(self.test), verbose=0, return_dict=True)
+        logs = self.distiller.evaluate(**_arguments(self.test), verbose=0, return_dict=True)
+        self._check_metric(logs)
+        return float(logs[self.metric])
+
+    def _check_metric(self, logs: Config) -> None:
         if self.metric not in logs:
             raise ValueError(
                 f"`metric` is not among what `evaluate` returns. Received: metric={self.metric!r}. "
                 f"Expected: one of {sorted(logs)}."
             )
-        return float(logs[self.metric])
 
 
 class Results:
@@ -143,13 +147,21 @@ class Results:
                 )
             self.done = saved["runs"]
 
-    def get(self, name: str, seed: int, run: Callable[[], float]) -> float:
-        """Returns a result, by running only if it is not there."""
-        key = f"{name} / seed {seed}"
-        if key not in self.done:
-            self.done[key] = run()
+    def has(self, name: str, seeds: Sequence[int]) -> bool:
+        """Returns whether nothing is left to run."""
+        return all(self._key(name, seed) in self.done for seed in seeds)
+
+    def get(self, name: str, seed: int, trial: Trial | None) -> float:
+        """Returns a result, by running the trial only if it is not there."""
+        key = self._key(name, seed)
+        if trial is not None and key not in self.done:
+            self.done[key] = trial.run(seed)
             self._save()
         return self.done[key]
+
+    @staticmethod
+    def _key(name: str, seed: int) -> str:
+        return f"{name} / seed {seed}"
 
     def _save(self) -> None:
         if self.path is None:
@@ -159,5 +171,7 @@ class Results:
             unfinished.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
-def _arguments(data: Any) -> tuple[Any, ...]:
-    return data[:2] if isinstance(data, tuple) else (data,)
+def _arguments(data: Any) -> dict[str, Any]:
+    if not isinstance(data, tuple):
+        return {"x": data}
+    return dict(zip(("x", "y", "sample_weight"), data, strict=False))

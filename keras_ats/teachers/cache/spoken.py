@@ -161,11 +161,11 @@ def checked_logits(given: Any, what: str) -> Array:
     """
     array = np.asarray(given)
     is_number = np.issubdtype(array.dtype, np.number) or array.dtype.name == "bfloat16"
-    if not is_number or array.ndim < 2 or array.shape[-1] < 2 or not len(array):
+    if not is_number or array.ndim < 2 or array.shape[-1] < 1 or not len(array):
         raise ValueError(
-            f"{what} must be logits of shape (batch, ..., classes), at least two classes. "
-            f"Received: {array.dtype} of shape {array.shape}. For two classes told by one number f "
-            "give [0, f] for each sample."
+            f"{what} must be logits of shape (batch, ..., classes), or (batch, ..., 1) of one "
+            f"sigmoid unit. Received: {array.dtype} of shape {array.shape}. One number for each "
+            "sample becomes a unit by logits[..., None]."
         )
     logits = array.astype(np.float32)
     if not np.isfinite(logits.max(axis=-1)).all():
