@@ -5,7 +5,7 @@ better that all backends share; this is the only place that asks them for it.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import keras
@@ -25,7 +25,7 @@ Constants: TypeAlias = Any
 
 
 class RowLoss(NamedTuple):
-    """A loss of rows in the forms that backends need; each is called with rows of a batch.
+    """A loss of rows in the forms that backends need; the first two may be shown some at a time.
 
     Attributes:
         losses: Of logits and constants: the loss of each row `(N,)`, and what `gradient` needs of
@@ -33,7 +33,8 @@ class RowLoss(NamedTuple):
         gradient: Of logits, constants and what was kept: the gradient of each row `(N, C)`.
         on_torch: Of logits, constants and an array `(N, C)` for the gradient or None: the loss of
             each row, and what the gradient is still to be multiplied by, a scalar or `(N, 1)`, or
-            None. Torch fuses nothing, so this is written for it.
+            None. Torch fuses nothing, so this is written for it: called with the whole batch, it
+            takes what is as large as the logits by `chunks_of_rows`.
     """
 
     losses: Callable[[Tensor, Constants], tuple[Tensor, Sequence[Tensor]]]
@@ -41,18 +42,20 @@ class RowLoss(NamedTuple):
     on_torch: Callable[[Tensor, Constants, Tensor | None], tuple[Tensor, Tensor | None]]
 
 
-def is_worth_own_gradient(logits: Tensor) -> bool:
+def is_worth_own_gradient(logits: Tensor, least_on_torch: int = 0) -> bool:
     """Whether a loss of these logits gains from a gradient of its own.
 
     Args:
         logits: Tensor of shape `(..., C)`; its number of rows may be unknown.
+        least_on_torch: Fewest entries, for a loss of which torch has a quick plain form.
     """
     if keras.backend.backend() == "torch":
         import torch
 
         # What compiles or transforms torch code cannot look into a function with its own gradient.
-        is_meta = getattr(logits, "is_meta", True)
-        return not (is_meta or torch.compiler.is_compiling() or _is_transformed(torch))
+        if getattr(logits, "is_meta", True) or torch.compiler.is_compiling():
+            return False
+        return logits.numel() >= least_on_torch and not _is_transformed(torch)
     if keras.backend.backend() not in ("jax", "tensorflow"):
         return False
     size = 1
@@ -81,10 +84,17 @@ def with_own_gradient(loss: RowLoss, logits: Tensor, constants: Constants) -> Te
     return (_on_jax if backend == "jax" else _on_tensorflow)(loss, logits, constants)
 
 
-def _rows_of(constants: Constants, start: int, stop: int) -> Constants:
+def chunks_of_rows(logits: Any) -> Iterator[slice]:
+    """For torch: rows some at a time, few enough for what is made of them to stay in a cache."""
+    entries = _CHUNK if logits.device.type == "cpu" else _CHUNK_OF_ACCELERATOR
+    size = max(1, entries // logits.shape[-1])
+    return (slice(start, start + size) for start in range(0, len(logits), size))
+
+
+def rows_of(constants: Constants, rows: slice) -> Constants:
     """The constants of some rows."""
     return type(constants)(
-        *(one if one is None or not one.shape else one[start:stop] for one in constants)
+        *(one if one is None or not one.shape else one[rows] for one in constants)
     )
 
 
@@ -99,22 +109,7 @@ def _torch_function() -> Any:
         def forward(ctx: Any, logits: Tensor, loss: RowLoss, constants: Constants) -> Tensor:
             needs_gradient = ctx.needs_input_grad[0]
             gradient = torch.empty_like(logits) if needs_gradient else None
-            values = logits.new_empty(len(logits))
-            entries = _CHUNK if logits.device.type == "cpu" else _CHUNK_OF_ACCELERATOR
-            size = max(1, entries // logits.shape[-1])
-            scales = []
-            for start in range(0, len(logits), size):
-                chunk = slice(start, start + size)
-                values[chunk], scale = loss.on_torch(
-                    logits[chunk],
-                    _rows_of(constants, start, start + size),
-                    None if gradient is None else gradient[chunk],
-                )
-                scales.append(scale)
-            # Those of rows are one for each chunk; all others are the same.
-            ctx.scale = scales[0] if scales else None
-            if ctx.scale is not None and ctx.scale.ndim:
-                ctx.scale = torch.cat(scales)
+            values, ctx.scale = loss.on_torch(logits, constants, gradient)
             ctx.save_for_backward(logits)
             ctx.loss, ctx.constants, ctx.gradient = loss, constants, gradient
             return values

@@ -138,6 +138,36 @@ def test_ignored_masked_and_soft_labels_and_the_teachers_own(batch):
     np.testing.assert_allclose(pseudo, expected, rtol=1e-6)
 
 
+@on_one_backend("NumPy looks at labels in memory")
+def test_soft_labels_on_classes_that_were_not_kept_are_refused(tmp_path, rng):
+    x = rng.normal(size=(16, 8)).astype("float32")
+    rows = np.eye(CLASSES, dtype="float32")[rng.integers(0, CLASSES, 16)]
+    smoothed = 0.9 * rows + 0.1 / CLASSES
+    kernel = rng.normal(size=(8, CLASSES)).astype("float32")
+    cache = keras_ats.cache_teacher(
+        lambda batch: batch @ kernel, (x, smoothed), tmp_path, name="k", top_k=4, verbose=0
+    )
+    student = keras.Sequential([keras.Input((8,)), keras.layers.Dense(CLASSES)])
+    distiller = keras_ats.Distiller(cache, student)
+    distiller.compile("sgd", kd_loss=AsymmetricTemperatureKD(4, 2))
+    attached = cache.attach((x, smoothed))
+    with pytest.raises(ValueError, match=r"0\.\d+ on other classes than the 6 kept.*TemperatureKD"):
+        distiller.fit(*attached, verbose=0)
+    with pytest.raises(ValueError, match="y of the first batch with a row"):
+        distiller.fit(tf_batches(attached), verbose=0)
+    before = student.get_weights()[0]
+    assert np.isfinite(distiller.fit(attached[0], rows, verbose=0).history["loss"]).all()
+    assert not np.array_equal(before, student.get_weights()[0])
+    distiller.compile("sgd", kd_loss=TemperatureKD(4))
+    assert np.isfinite(distiller.fit(*attached, verbose=0).history["loss"]).all()
+
+
+def tf_batches(attached):
+    import tensorflow as tf
+
+    return tf.data.Dataset.from_tensor_slices(attached).batch(16)
+
+
 def _first(stored, count):
     return TopKLogits(*(part[:count] for part in stored[:-1]), CLASSES)
 

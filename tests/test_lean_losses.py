@@ -62,12 +62,13 @@ CASES = {
 def small_is_worth_it(monkeypatch):
     """Lets these small batches take the way of large ones, in several chunks."""
     monkeypatch.setattr(_gradients, "_WORTH_COMPILING", 1)
+    monkeypatch.setattr(label_crossentropy, "_LEAST_ON_TORCH", 1)
     monkeypatch.setattr(_gradients, "_CHUNK", 5 * CLASSES)
 
 
 def plainly(monkeypatch):
     for module in (soft_target_kd, label_crossentropy):
-        monkeypatch.setattr(module, "is_worth_own_gradient", lambda logits: False)
+        monkeypatch.setattr(module, "is_worth_own_gradient", lambda *_: False)
 
 
 def derivatives(function):
@@ -122,8 +123,8 @@ def test_as_the_plain_form(name, small_is_worth_it, monkeypatch):
     ways = []
     for module in (soft_target_kd, label_crossentropy):
 
-        def counted(logits, asked=module.is_worth_own_gradient):
-            ways.append(asked(logits))
+        def counted(*arguments, asked=module.is_worth_own_gradient):
+            ways.append(asked(*arguments))
             return ways[-1]
 
         monkeypatch.setattr(module, "is_worth_own_gradient", counted)

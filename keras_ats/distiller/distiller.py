@@ -39,6 +39,7 @@ from keras_ats.distiller.hints import (
     hint_if_teacher_is_small,
 )
 from keras_ats.distiller.labels import (
+    check_labels_are_kept,
     check_labels_for_metrics,
     check_labels_given,
     check_labels_in_memory,
@@ -745,3 +746,8 @@ class Distiller(ModelWithSafeState):
         elif not isinstance(labels, dict):
             labels = dict.fromkeys(names, labels)
         check_labels_in_memory(labels, rules, shapes or {}, sample_weight, argument)
+        for name, ids in self._pair.kept_classes(x).items():
+            logits = (shapes or {}).get(name)
+            if logits is not None and logits[-1] is not None:
+                losses = kd_losses.get(name, []) + kd_losses.get(None, [])
+                check_labels_are_kept(labels.get(name), ids, logits[-1], losses, argument)

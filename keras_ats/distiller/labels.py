@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from keras_ats.losses.bernoulli_kd import BernoulliKD
+from keras_ats.losses.buckets import MOST_LEFT
 from keras_ats.losses.distillation_loss import DistillationLoss
 from keras_ats.losses.kd_loss import KDLoss
 from keras_ats.losses.label_crossentropy import LabelCrossentropy
@@ -125,6 +126,42 @@ def check_labels_in_memory(
             _check_ids(numbers, rule, int(logits[-1] or 0), place)
         else:
             _check_rows(_counted(numbers, sample_weight), place)
+
+
+def check_labels_are_kept(
+    labels: Any, kept: Any, classes: int, losses: list[DistillationLoss], argument: str = "y"
+) -> None:
+    """Raises if rows of labels speak of classes that a cache with `top_k` has not kept.
+
+    What the teacher says of such a class is not known, and the loss would be NaN.
+
+    Args:
+        labels: Labels of one output; what is no array passes, and so do ids.
+        kept: Ids of the classes that were kept of each row, `(n, ..., k)`.
+        classes: How many there are in all.
+        losses: The distillation losses of the output.
+        argument: Where the labels were given, for the message.
+    """
+    readers = [one for one in losses if isinstance(one, KDLoss) and one.reads_labels]
+    readers = [one for one in readers if not one.pseudo_labels]
+    expected = (*kept.shape[:-1], classes)
+    if not readers or not hasattr(labels, "shape") or tuple(labels.shape) != expected:
+        return
+    rows = _as_numbers(labels, argument).reshape(-1, classes)
+    ids = keras.ops.convert_to_numpy(kept).reshape(len(rows), -1)
+    step = max(1, _BLOCK // classes)
+    for start in range(0, len(rows), step):
+        here, own = rows[start : start + step], ids[start : start + step].astype("int64")
+        left = here.sum(axis=-1) - np.take_along_axis(here, own, axis=-1).sum(axis=-1)
+        if left.max(initial=0.0) > MOST_LEFT:
+            raise ValueError(
+                "Soft labels reach classes that the cache has not kept, of which it does not know "
+                f"what the teacher says. Received: {argument} with a row that has "
+                f"{left.max():.3g} on other classes than the {kept.shape[-1]} kept, for "
+                f"{type(readers[0]).__name__}, which reads labels. Expected: at most {MOST_LEFT}. "
+                "Pass class ids, smooth no labels, use a loss that reads none, such as "
+                "TemperatureKD, or make the cache with these labels and a larger top_k, or without."
+            )
 
 
 def _as_numbers(labels: Any, place: str) -> np.ndarray:

@@ -251,8 +251,9 @@ class Objective(Configurable):
         total: Any = 0.0
         for term in self.terms:
             shown = lesson if term.output is None else lesson.of_output(term.output)
-            if term.loss.needs.labels and not getattr(term.loss, "pseudo_labels", False):
-                shown = without_ignored(shown, pick(ignored, str(term.output)))
+            left_out = pick(ignored, str(term.output))
+            if left_out is not None and _reads_given_labels(term.loss):
+                shown = without_ignored(shown, left_out)
             parts = term.loss.parts(shown)
             for name, tracker in term.trackers.items():
                 track(tracker, parts[name], batch_size)
@@ -260,6 +261,10 @@ class Objective(Configurable):
         kd_loss = total / sum(term.share.value for term in self.terms)
         track(self.kd_loss_tracker, kd_loss, batch_size)
         return kd_loss
+
+
+def _reads_given_labels(loss: DistillationLoss) -> bool:
+    return loss.needs.labels and not getattr(loss, "pseudo_labels", False)
 
 
 def _checked(value: Any, variable: keras.Variable, name: str) -> Any:

@@ -6,6 +6,7 @@ import keras
 
 from keras_ats.ops.labels import shapes_fit
 from keras_ats.record import Lesson, Needs, Outputs
+from keras_ats.teachers.cache.cached_teacher import CachedTeacher
 from keras_ats.teachers.live import LiveTeacher, TeacherInputs, as_teacher
 from keras_ats.teachers.teacher import Teacher
 from keras_ats.types import Nested
@@ -109,6 +110,15 @@ class Pair:
         """Runs the student on its part of a batch."""
         inputs, _ = self.teacher.split(self._without_ids(x)[0])
         return self.view(named_inputs(self.student, inputs, "student"), training=training)
+
+    def kept_classes(self, x: Nested) -> dict[str, Any]:
+        """Ids of the classes that a cache with `top_k` kept of samples, by the student's outputs."""
+        if not isinstance(self.teacher, CachedTeacher):
+            return {}
+        _, rows = self.teacher.split(x)
+        kept = {name: row["ids"] for name, row in (rows or {}).items() if "ids" in row}
+        names = self.view.output_names
+        return dict(zip(names, kept.values(), strict=False)) if len(names) == 1 else kept
 
     def lesson(
         self,

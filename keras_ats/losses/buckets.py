@@ -15,7 +15,7 @@ from keras_ats.record import TopKLogits
 from keras_ats.types import Tensor
 
 # What a soft label may leave to the classes that were not kept.
-_ROUNDING = 1e-5
+MOST_LEFT = 1e-5
 
 
 class Buckets(NamedTuple):
@@ -101,5 +101,5 @@ def _labels(labels: Tensor, logits: Tensor, ids: Tensor) -> Tensor:
     kept = ops.take_along_axis(rows, ids, axis=-1)
     left = ops.sum(rows, axis=-1) - ops.sum(kept, axis=-1)
     # A row that is none, where a label is not known to the cache.
-    left = ops.where(left <= _ROUNDING, 0.0, float("nan"))
+    left = ops.where(left <= MOST_LEFT, 0.0, float("nan"))
     return _joined(kept, left)

@@ -140,10 +140,10 @@ class KDLoss(DistillationLoss, keras.losses.Loss):
         """
         if mask is None:
             mask = get_keras_mask(student_logits)
-        student_logits = ops.cast(ops.convert_to_tensor(student_logits), "float32")
+        student_logits = ops.convert_to_tensor(student_logits, "float32")
         if isinstance(teacher_logits, TopKLogits):
             return self._of_top_k(student_logits, teacher_logits, labels, sample_weight, mask)
-        teacher_logits = ops.cast(ops.convert_to_tensor(teacher_logits), "float32")
+        teacher_logits = ops.convert_to_tensor(teacher_logits, "float32")
         check_logits(student_logits, teacher_logits)
         # There is nothing to exchange or to standardise among the classes of a single logit.
         needed = self.min_classes if self.adjustment is None else max(self.min_classes, 2)
@@ -165,9 +165,9 @@ class KDLoss(DistillationLoss, keras.losses.Loss):
         invalid = None
         if self.reads_labels:
             if mask is not None:
-                labels = cleared_labels(labels, mask, student_logits)
+                labels = cleared_labels(labels, ops.logical_not(mask), student_logits)
             invalid = self.invalid_labels(labels, student_logits)
-            labels = cleared_labels(labels, ops.logical_not(invalid), student_logits)
+            labels = cleared_labels(labels, invalid, student_logits)
         if self.adjustment is not None:
             student_logits = self.adjustment.adjust_student_logits(student_logits)
             teacher_logits = self.adjustment.adjust_logits(teacher_logits, labels)

@@ -16,6 +16,9 @@ from keras_ats.ops.labels import are_class_ids
 from keras_ats.ops.positions import weights_of_positions
 from keras_ats.types import Config, Tensor
 
+# Of fewer logits torch's own cross-entropy, a single call, is quicker.
+_LEAST_ON_TORCH = 2**16
+
 
 @keras.saving.register_keras_serializable(package="keras_ats")
 class LabelCrossentropy(keras.losses.Loss):
@@ -65,7 +68,9 @@ class LabelCrossentropy(keras.losses.Loss):
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
     ) -> Tensor:
         """Returns the loss of one batch; a weight per sample covers all positions of the sample."""
-        weights = weights_of_positions(sample_weight, y_pred[..., 0])
+        weights = None
+        if sample_weight is not None:
+            weights = weights_of_positions(sample_weight, y_pred[..., 0])
         value = super().__call__(y_true, y_pred, weights)
         # TensorFlow raises an error on a CPU; JAX would take the label for none, as torch does
         # with -100.
@@ -77,7 +82,7 @@ class LabelCrossentropy(keras.losses.Loss):
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """Returns the cross-entropy of each position, shape `(...,)`."""
-        if self.ignore_class is None and is_worth_own_gradient(y_pred):
+        if self.ignore_class is None and is_worth_own_gradient(y_pred, _LEAST_ON_TORCH):
             return label_cross_entropy(y_true, y_pred)
         logits = finite_logits(y_pred)
         if are_class_ids(y_true, logits):

@@ -62,15 +62,15 @@ def mask_of_positions(mask: Tensor, logits: Tensor) -> Tensor:
     return mask
 
 
-def cleared_labels(labels: Tensor, valid: Tensor, logits: Tensor) -> Tensor:
+def cleared_labels(labels: Tensor, cleared: Tensor, logits: Tensor) -> Tensor:
     """Labels with zeros for rows that do not count; ids are harmless, whatever they are.
 
     Args:
         labels: Labels in any form of `ops.label_distribution`.
-        valid: Bool tensor of shape `(...,)`, True for positions that count.
+        cleared: Bool tensor of shape `(...,)`, True for positions that do not count.
         logits: Tensor of shape `(..., C)`.
     """
     labels = ops.convert_to_tensor(labels)
     if are_class_ids(labels, logits):
         return labels
-    return ops.where(ops.expand_dims(valid, -1), labels, ops.zeros_like(labels))
+    return ops.where(ops.expand_dims(cleared, -1), ops.zeros_like(labels), labels)

@@ -40,7 +40,7 @@ def _invalid_ids(ids: Tensor, num_classes: int) -> Tensor:
     # Long ids would wrap into the range; short ones cannot be compared with many classes.
     if dtype not in ("int64", "uint32", "uint64"):
         ids = ops.cast(ids, "int32")
-    return ops.logical_or(ids < 0, ids >= num_classes)
+    return (ids < 0) | (ids >= num_classes)
 
 
 def invalid_rows(rows: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from keras import ops
 from keras.backend import standardize_dtype
 
-from keras_ats._gradients import RowLoss, with_own_gradient
+from keras_ats._gradients import RowLoss, chunks_of_rows, with_own_gradient
 from keras_ats.ops.absent_classes import (
     LEAST_ORDINARY,
     LOG_OF_ZERO,
@@ -50,7 +50,8 @@ def label_cross_entropy(labels: Tensor, logits: Tensor) -> Tensor:
 def label_rows(labels: Tensor, logits: Tensor) -> Tensor:
     """Labels in one of two forms: ids of shape `(N, 1)`, int32, or rows `(N, C)`, float32."""
     if are_class_ids(labels, logits):
-        return ops.reshape(ops.cast(labels, "int32"), (-1, 1))
+        ids = ops.cast(labels, "int32")
+        return ids[:, None] if len(ids.shape) == 1 else ops.reshape(ids, (-1, 1))
     return ops.reshape(ops.cast(labels, "float32"), (-1, logits.shape[-1]))
 
 
@@ -87,37 +88,43 @@ def _gradient(logits: Tensor, constants: Labels, kept: Sequence[Tensor]) -> Tens
 def _on_torch(logits: Any, constants: Labels, gradient: Any) -> tuple[Any, Any]:
     """The same for torch, which fuses nothing: few passes, and each exponential once."""
     if logits.device.type == "cpu":
-        values = _ordinary_on_torch(logits, constants.values, gradient)
+        values = _values_on_torch(logits, constants.values, gradient)
         # Only a label of a class that the student lacks makes it as large, or NaN.
         if bool((values < -LEAST_ORDINARY).all()):
             return values, None
-    present = present_classes(logits)
-    values = _ordinary_on_torch(logits.clamp(min=LOG_OF_ZERO), constants.values, gradient)
-    if gradient is not None:
-        gradient.masked_fill_(~present, 0.0)
-    return values, None
+    return _values_on_torch(logits, constants.values, gradient, LOG_OF_ZERO), None
 
 
-def _ordinary_on_torch(logits: Any, labels: Any, gradient: Any) -> Any:
+def _values_on_torch(logits: Any, labels: Any, gradient: Any, lowest: float | None = None) -> Any:
+    """The losses of rows, and their gradients; logits below `lowest` are of absent classes."""
     import torch
 
-    answers = torch.softmax(logits, -1) if gradient is None else gradient
-    if gradient is not None:
-        torch.softmax(logits, -1, out=gradient)
-    top = logits.amax(-1, keepdim=True)
-    # The largest power is 1, and the largest probability its share of the total.
-    log_total = top - torch.log(answers.amax(-1, keepdim=True))
-    if labels.is_floating_point():
-        total = labels.sum(-1, keepdim=True)
-        if gradient is not None:
-            gradient.mul_(total).sub_(labels)
-        return (labels * (log_total - logits)).sum(-1)
+    are_rows = labels.is_floating_point()
+    values = logits.new_empty(len(logits))
+    log_totals = logits.new_empty(len(logits), 1)
+    for rows in chunks_of_rows(logits):
+        given = logits[rows] if lowest is None else logits[rows].clamp(min=lowest)
+        answers = torch.softmax(given, -1, out=None if gradient is None else gradient[rows])
+        top, share = given.amax(-1, keepdim=True), answers.amax(-1, keepdim=True)
+        # The largest power is 1, and the largest probability its share of the total.
+        log_total = torch.sub(top, share.log_(), out=log_totals[rows])
+        if are_rows:
+            label = labels[rows]
+            torch.sum(label * (log_total - given), -1, out=values[rows])
+            if gradient is not None:
+                answers.mul_(label.sum(-1, keepdim=True)).sub_(label)
+        if lowest is not None and gradient is not None:
+            answers.masked_fill_(~present_classes(logits[rows]), 0.0)
+    if are_rows:
+        return values
     ids, valid = ids_and_validity(labels, logits)
+    of_label = logits.gather(-1, ids)
     if gradient is not None:
-        gradient.scatter_add_(-1, ids, torch.full_like(top, -1.0))
+        gradient.scatter_add_(-1, ids, -present_classes(of_label).to(gradient.dtype))
         if logits.device.type != "cpu" or not bool(valid.all()):
             gradient *= valid
-    return torch.where(valid, log_total - logits.gather(-1, ids), 0.0)[:, 0]
+    of_label = of_label if lowest is None else of_label.clamp(min=lowest)
+    return torch.where(valid, log_totals - of_label, 0.0)[:, 0]
 
 
 _LABEL_LOSS = RowLoss(_losses, _gradient, _on_torch)

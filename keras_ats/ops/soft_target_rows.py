@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-from keras_ats._gradients import RowLoss, with_own_gradient
+from keras_ats._gradients import RowLoss, chunks_of_rows, rows_of, with_own_gradient
 from keras_ats.ops.absent_classes import (
     LEAST_ORDINARY,
     LOG_OF_ZERO,
@@ -128,59 +128,87 @@ def _temperature(rows: Rows, student: Tensor) -> Tensor:
 
 def _on_torch(student: Any, rows: Rows, gradient: Any, divergence: str) -> tuple[Any, Any]:
     """The same for torch, which fuses nothing: few passes, and each exponential once."""
+    scale = rows.factor / rows.student_temperature
     if student.device.type == "cpu" and bool(student.amin() > LEAST_ORDINARY):
-        values, scale = _ordinary_on_torch(student, rows, gradient, divergence)
+        values = _values_on_torch(student, rows, gradient, divergence)
         # A class that the teacher lacks makes NaN of what is to be 0.
         if bool(values.isfinite().all()):
             return values, scale
-    present = present_classes(student)
-    teacher = rows.teacher.clamp(min=LOG_OF_ZERO)
-    values, scale = _ordinary_on_torch(
-        student.clamp(min=LOG_OF_ZERO), rows._replace(teacher=teacher), gradient, divergence
+    return _values_on_torch(student, rows, gradient, divergence, LOG_OF_ZERO), scale
+
+
+def _values_on_torch(
+    student: Any, rows: Rows, gradient: Any, divergence: str, lowest: float | None = None
+) -> Any:
+    """The losses of rows, and their gradients; logits below `lowest` are of absent classes."""
+    import torch
+
+    rows, correct = _taken_apart(rows)
+    student_temperature = rows.student_temperature
+    is_softened = (
+        student_temperature.ndim
+        or student.device.type != "cpu"
+        or float(student_temperature) != 1.0
     )
-    if gradient is not None:
-        gradient.masked_fill_(~present, 0.0)
-    return values, scale
-
-
-def _ordinary_on_torch(student: Any, rows: Rows, gradient: Any, divergence: str) -> tuple[Any, Any]:
-    import torch
-
-    temperature, factor = rows.student_temperature, rows.factor
-    softened = student
-    if temperature.ndim or student.device.type != "cpu" or float(temperature) != 1.0:
-        softened = student / temperature
-    answers = torch.softmax(softened, -1)
-    softened = softened - softened.amax(-1, keepdim=True)
-    said = _said_on_torch(rows.teacher, rows)
-    targets = torch.softmax(said, -1)
+    values, shares, said_shares = (student.new_empty(len(student)) for _ in range(3))
+    softened_chunk = said_chunk = student[:0]
+    for chunk in chunks_of_rows(student):
+        given, here = student[chunk], rows_of(rows, chunk)
+        if len(given) != len(said_chunk):
+            softened_chunk, said_chunk = torch.empty_like(given), torch.empty_like(given)
+        said = here.teacher
+        if lowest is not None:
+            given, said = given.clamp(min=lowest), said.clamp(min=lowest)
+        if is_softened:
+            given = torch.div(given, here.student_temperature, out=softened_chunk)
+        said = torch.div(said, _temperature(here, said), out=said_chunk)
+        if correct is not None:
+            said.scatter_(-1, *rows_of(correct, chunk))
+        answers = torch.softmax(given, -1, out=None if gradient is None else gradient[chunk])
+        torch.amax(answers, -1, out=shares[chunk])
+        # Less the largest of each row, which keeps the digits of sums with large ones.
+        softened = torch.sub(given, given.amax(-1, keepdim=True), out=softened_chunk)
+        if divergence == "kl":
+            said -= said.amax(-1, keepdim=True)
+            softened -= said
+        targets = torch.softmax(said, -1, out=said_chunk)
+        if divergence == "kl":
+            torch.amax(targets, -1, out=said_shares[chunk])
+        torch.linalg.vecdot(targets, softened, out=values[chunk])
+        if gradient is not None:
+            answers -= targets
+            if lowest is not None:
+                answers.masked_fill_(~present_classes(student[chunk]), 0.0)
     # The largest power is 1, and the largest probability its share of the total.
-    values = -torch.log(answers.amax(-1))
+    values += shares.log_()
     if divergence == "kl":
-        said -= said.amax(-1, keepdim=True)
-        values += torch.log(targets.amax(-1))
-        values += torch.linalg.vecdot(targets, said.sub_(softened))
-    else:
-        values -= torch.linalg.vecdot(targets, softened)
-    values *= factor[:, 0] if factor.ndim else factor
-    if gradient is not None:
-        torch.sub(answers, targets, out=gradient)
-    return values, factor / temperature
+        values -= said_shares.log_()
+    factor = rows.factor
+    return values.neg_().mul_(factor[:, 0] if factor.ndim else factor)
 
 
-def _said_on_torch(teacher: Any, rows: Rows) -> Any:
-    """The softened teacher; labels that are ids are reached for, and out of range they are none."""
+class OfLabels(NamedTuple):
+    """The labels' classes, for torch to reach for.
+
+    Attributes:
+        ids: int64 tensor of shape `(N, 1)`.
+        said: What the teacher says of them, softened, shape `(N, 1)`.
+    """
+
+    ids: Tensor
+    said: Tensor
+
+
+def _taken_apart(rows: Rows) -> tuple[Rows, OfLabels | None]:
+    """Rows without labels that are ids, and these; an id out of range is none."""
     import torch
 
-    if rows.labels is None:
-        return teacher / rows.temperature
-    if rows.labels.is_floating_point():
-        label = rows.labels
-        return teacher / (label * rows.correct_temperature + (1.0 - label) * rows.temperature)
-    said = teacher / rows.temperature
-    ids, valid = ids_and_validity(rows.labels, teacher)
-    correct = teacher.gather(-1, ids) / rows.correct_temperature
-    return said.scatter_(-1, ids, torch.where(valid, correct, said.gather(-1, ids)))
+    if rows.labels is None or rows.labels.is_floating_point():
+        return rows, None
+    ids, valid = ids_and_validity(rows.labels, rows.teacher)
+    said = rows.teacher.gather(-1, ids).clamp(min=LOG_OF_ZERO)
+    temperature = torch.where(valid, rows.correct_temperature, rows.temperature)
+    return rows._replace(labels=None), OfLabels(ids, said / temperature)
 
 
 LEAN_DIVERGENCES = ("kl", "cross_entropy")
