@@ -5,7 +5,8 @@
 Parts: `steps` (a cached step beside a plain student step and a live distillation step, ResNet-20 to
 ResNet-8, batches of 128, and reading alone), `large` (a larger teacher), `sweep` (ten temperatures,
 with and without a cache, end to end), `cost` (bytes and seconds as samples and classes grow),
-`top_k` (error and size at 100,000 classes).
+`top_k` (error and size at 100,000 classes), `intents` (the same for a teacher that has learned 150
+intents from the sentences of `--intents`, the JSON file of CLINC150).
 """
 
 import argparse
@@ -14,6 +15,7 @@ import json
 import shutil
 import tempfile
 import time
+import zlib
 from pathlib import Path
 
 import harness
@@ -27,13 +29,15 @@ from keras_ats.ops.tail import tail_log_sum_exp
 from keras_ats.teachers.cache.rows import RowFormat
 
 BATCH, CLASSES = 128, 100
-PARTS = ("steps", "large", "sweep", "cost", "top_k")
+PARTS = ("steps", "large", "sweep", "cost", "top_k", "intents")
 
 
 def main() -> None:
     """Runs the parts that are asked for."""
     arguments = harness.parse_arguments(__doc__, add_options)
     parts = [arguments.part] if arguments.part else list(PARTS)
+    if arguments.intents is None:
+        parts.remove("intents")
     with tempfile.TemporaryDirectory() as folder:
         for part in parts:
             globals()[part](Path(folder) / part, arguments)
@@ -45,6 +49,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--teacher", default="wrn_28_4", help="of the part `large`")
     parser.add_argument("--steps", type=int, default=4, help="batches per contestant and round")
     parser.add_argument("--sweep-samples", type=int, default=4 * BATCH, help="of the part `sweep`")
+    parser.add_argument("--intents", type=Path, help="CLINC150's data_full.json")
     parser.add_argument("--most-samples", type=int, default=50_000, help="of the part `cost`")
 
 
@@ -207,6 +212,40 @@ def top_k(folder: Path, arguments: argparse.Namespace) -> None:
     }
     table = [{"kind": name} | tail_errors(one, kept) for name, one in kinds.items()]
     keep({"rows": table, "classes": classes, "top_k": kept}, "cache_top_k", arguments)
+
+
+def intents(folder: Path, arguments: argparse.Namespace) -> None:
+    """The error of the others' share in the logits of a teacher that has learned 150 intents."""
+    data = json.loads(arguments.intents.read_text())
+    names = sorted({intent for _, intent in data["train"]})
+    (x, y), (held_out, expected) = (bags_of_words(data[part], names) for part in ("train", "test"))
+    keras.utils.set_random_seed(0)
+    teacher = keras.Sequential(
+        [
+            keras.Input((x.shape[1],)),
+            keras.layers.Dense(128, "relu"),
+            keras.layers.Dense(len(names)),
+        ]
+    )
+    teacher.compile(
+        keras.optimizers.Adam(3e-3),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    teacher.fit(x, y, batch_size=128, epochs=5, verbose=0)
+    logits = teacher.predict(held_out, verbose=0)
+    accuracy = float((logits.argmax(axis=-1) == expected).mean())
+    table = [{"top_k": kept} | tail_errors(logits, kept) for kept in (4, 16, 64)]
+    found = {"rows": table, "classes": len(names), "samples": len(logits), "accuracy": accuracy}
+    keep(found | {"machine": harness.machine()}, "cache_top_k_intents", arguments)
+
+
+def bags_of_words(pairs: list, names: list[str], width: int = 2048) -> tuple:
+    """Sentences as counts of hashed words, and their intents as ids."""
+    counts = np.zeros((len(pairs), width), "float32")
+    for row, (sentence, _) in enumerate(pairs):
+        for word in sentence.lower().split():
+            counts[row, zlib.crc32(word.encode()) % width] += 1
+    return counts, np.array([names.index(intent) for _, intent in pairs])
 
 
 def tail_errors(logits: np.ndarray, kept: int) -> dict[str, float]:

@@ -112,7 +112,7 @@ class Pair:
         return self.view(named_inputs(self.student, inputs, "student"), training=training)
 
     def kept_classes(self, x: Nested) -> dict[str, Any]:
-        """Ids of the classes that a cache with `top_k` kept of samples, by the student's outputs."""
+        """Ids of the classes that a cache with `top_k` kept, by the student's outputs."""
         if not isinstance(self.teacher, CachedTeacher):
             return {}
         _, rows = self.teacher.split(x)
