@@ -285,3 +285,11 @@ def test_the_student_alone_has_labels_where_the_other_has_none(data):
     arguments = models.sequential(16), build_student, train, test
     without = compare(*arguments, loss=None, kd_weight=1.0, **options)
     assert without.values["student alone"] == compare(*arguments, **options).values["student alone"]
+
+
+@on_one_backend("errors come first")
+def test_a_student_is_made_anew(data, monkeypatch):
+    monkeypatch.setattr(Distiller, "fit", None)
+    student = build_student()
+    with pytest.raises(ValueError, match="`build_student` must make a new student"):
+        compare(models.linear(), lambda: student, *data, **OPTIONS)
