@@ -274,13 +274,12 @@ class FeatureLoss(DistillationLoss):
                     f"`{argument}` must hold one tensor for each layer. Received: different ones "
                     f"for {name!r}, which stands twice among {names}."
                 )
-        masks = {
-            name: mask
-            for name, value in zip(names, values, strict=True)
-            if (mask := get_keras_mask(value)) is not None
-        }
-        features = dict(zip(names, tensors, strict=True))
-        return Outputs(None, features=features, feature_masks=masks)
+        masks = {name: get_keras_mask(value) for name, value in zip(names, values, strict=True)}
+        return Outputs(
+            None,
+            features=dict(zip(names, tensors, strict=True)),
+            feature_masks={name: mask for name, mask in masks.items() if mask is not None},
+        )
 
     def shapes_of(self, shapes: Shapes, names: list[str], role: str) -> list[Shape]:
         """Returns the shapes of layers, channels last, or raises if they are not known.

@@ -172,17 +172,14 @@ class View:
             if not self._reading(name).problem
         }
         kept = {name: value for name, value in named.items() if not self._reading(name).follows}
+        masks = {name: get_keras_mask(value) for name, value in features.items()}
         return Outputs(
             self._one_or_all(logits),
             features,
             self._one_or_all({name: get_keras_mask(named[name]) for name in logits}),
             # What code of the user's returns has a structure that only it knows.
             predictions=(kept or None) if has_graph(self.source) else said,
-            feature_masks={
-                name: mask
-                for name, value in features.items()
-                if (mask := get_keras_mask(value)) is not None
-            },
+            feature_masks={name: mask for name, mask in masks.items() if mask is not None},
         )
 
     def predictions(self, outputs: Outputs) -> Nested:
