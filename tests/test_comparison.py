@@ -135,7 +135,7 @@ def test_tables_and_figures(tmp_path):
     [
         ({"seeds": []}, ValueError, "`seeds` must be different numbers"),
         ({"seeds": [1, 1]}, ValueError, "`seeds` must be different numbers"),
-        ({"optimizer": keras.optimizers.SGD}, None, ""),
+        ({"optimizer": keras.optimizers.SGD, "seeds": np.arange(1)}, None, ""),
         ({"optimizer": 3}, TypeError, "`optimizer` must be the name"),
         ({"kd_losses": {}}, TypeError, "`kd_losses` must be a dict"),
         ({"metric": "acuracy", "metrics": ["accuracy"]}, ValueError, "`metric` is not among"),
@@ -265,6 +265,12 @@ def test_nothing_is_trained_before_an_error(data, tmp_path, monkeypatch):
         arguments = {"folder": tmp_path, **options, name: changed}
         with pytest.raises(ValueError, match=rf"(other settings|another).*{name}"):
             compare(teacher, build_student, train, test, **arguments)
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    for content in ('{"runs": {', "[]", '{"runs": {}}'):
+        (damaged / "comparison.json").write_text(content)
+        with pytest.raises(ValueError, match=r"not as it was written.*comparison\.json"):
+            compare(teacher, build_student, train, test, folder=damaged, **options)
     with pytest.raises(ValueError, match=r"another student"):
         compare(teacher, models.linear, train, test, folder=tmp_path, **options)
     other = (train[0] + 1, train[1])

@@ -388,7 +388,7 @@ def check_data(data: Any, name: str, steps: int | None) -> None:
 
 def as_seeds(seeds: Any) -> list[int]:
     """Returns seeds, or raises if there is none or one is there twice."""
-    if isinstance(seeds, range):
+    if isinstance(seeds, range | np.ndarray):
         seeds = list(seeds)
     given = [
         checks.as_integer(one, "seeds", minimum=0)

@@ -129,14 +129,14 @@ class Results:
         settings: What the runs have in common; a file of others is refused.
 
     Raises:
-        ValueError: If the file is of other settings.
+        ValueError: If the file is of other settings, or damaged.
     """
 
     def __init__(self, path: Path | None, settings: Config) -> None:
         self.path, self.settings = path, json.loads(json.dumps(settings, default=str))
         self.done: dict[str, float] = {}
         if path is not None and path.exists():
-            saved = json.loads(path.read_text(encoding="utf-8"))
+            saved = _saved_in(path)
             different = [
                 name for name in self.settings if saved["settings"].get(name) != self.settings[name]
             ]
@@ -169,6 +169,17 @@ class Results:
         content = {"settings": self.settings, "runs": self.done}
         with files.whole_file(self.path) as unfinished:
             unfinished.write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+def _saved_in(path: Path) -> Config:
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        return {name: dict(saved[name]) for name in ("settings", "runs")}
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(
+            f"`folder` holds a file that is not as it was written. Received: {path}. Expected: the "
+            "results of earlier runs. Delete the file to start anew, or bring it back."
+        ) from error
 
 
 def _arguments(data: Any) -> dict[str, Any]:
