@@ -163,7 +163,10 @@ class ModelWithSafeState(keras.Model):
 
         def with_lent(state: Any, batch: Any) -> Any:
             lent = BatchAndLent(batch, [one.value for one in self._lent])
-            return step_function(self._with_settings(state), lent)
+            done = step_function(self._with_settings(state), lent)
+            # What a failure would have brought back is not needed any more, nor kept alive.
+            object.__setattr__(self, "_purged_values", {})
+            return done
 
         return super()._make_function(with_lent)
 
@@ -174,7 +177,11 @@ class ModelWithSafeState(keras.Model):
         # Past `__setattr__`, by which Keras would take them for the model's.
         object.__setattr__(self, "_lent", lent)
         self._take_state_back()
-        return super()._get_jax_state(*args, **kwargs)
+        state = super()._get_jax_state(*args, **kwargs)
+        if threading.active_count() > 1:
+            # Another thread may have read a variable this very moment, and be about to use it.
+            state = keras.tree.map_structure(keras.ops.copy, state)
+        return state
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         """Trains the model, as in Keras."""

@@ -175,6 +175,29 @@ def test_settings_that_are_assigned_between_batches_are_heard_at_once(batch, rng
 
 
 @only_jax
+def test_what_a_thread_has_read_before_a_step_lives_on(rng):
+    x, y = models.features(rng, 16)
+    distiller = make(models.sequential(16, softmax=True), 1)
+    kernel = distiller.student.layers[0].kernel
+    values, asked, done = [], threading.Event(), threading.Event()
+
+    def read():
+        values.append((kernel.value, numpy(kernel)))
+        asked.set()
+        done.wait()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    asked.wait()
+    distiller.fit(x, y, batch_size=8, verbose=0)
+    done.set()
+    reader.join()
+    ((value, before),) = values
+    np.testing.assert_array_equal(numpy(value), before)
+    assert np.abs(numpy(kernel) - before).max() > 0
+
+
+@only_jax
 def test_methods_that_write_variables_are_refused_in_other_threads(rng):
     x, y = models.features(rng, 32)
     distiller = make(models.sequential(16), 1)
