@@ -24,7 +24,7 @@ def test_tables_are_those_of_the_lines(study_page):
     made = study_page.tables.all_tables(study_page.findings())
     # A page that is filled again does not change.
     assert study_page.filled(page, made) == page
-    assert len(study_page.findings().lines) >= 600
+    assert len(study_page.findings().lines) >= 1200
     readme = study_page.README.read_text()
     line = {"readme": study_page.tables.readme(study_page.findings())}
     assert study_page.filled(readme, line) == readme
