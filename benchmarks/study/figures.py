@@ -112,6 +112,7 @@ def explanations(found: Findings) -> Any:
             gain = f"{TITLES[data]}: gain, points" if name == next(iter(MEASURES)) else ""
             clean(axes, "", title if is_last else "", gain)
             axes.tick_params(labelsize=7)
+            axes.locator_params(axis="x", nbins=4)
     panels[0][-1].legend(fontsize=7, frameon=False, title="teacher", title_fontsize=7)
     return figure
 
