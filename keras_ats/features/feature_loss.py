@@ -9,11 +9,12 @@ from keras import ops
 from keras_ats import checks
 from keras_ats._keras import get_keras_mask
 from keras_ats.features.feature_map import FeatureMap as FeatureMap
-from keras_ats.features.feature_map import alike, masked, sizes_fit
+from keras_ats.features.feature_map import alike, masked
 from keras_ats.losses.data_format import as_data_format, data_format_of
 from keras_ats.losses.distillation_loss import DistillationLoss
 from keras_ats.losses.reduction import Reduction, as_reduction
 from keras_ats.ops.feature_maps import channels_last, channels_last_shape
+from keras_ats.ops.labels import shapes_fit
 from keras_ats.record import Lesson, Needs, Outputs, Shapes
 from keras_ats.types import Shape, Tensor
 
@@ -335,7 +336,7 @@ class FeatureLoss(DistillationLoss):
                 f"{type(self).__name__} needs layers of as many channels. {received} "
                 "Expected: layers of one width, or a method that has a projector."
             )
-        if self.same_sizes and not sizes_fit(student[1:-1], teacher[1:-1]):
+        if self.same_sizes and not shapes_fit(student[1:-1], teacher[1:-1]):
             raise ValueError(
                 f"{type(self).__name__} compares positions one by one. {received} Expected: layers "
                 f"of the same sizes.{self.remedy_of_sizes}"
@@ -405,7 +406,7 @@ class FeatureLoss(DistillationLoss):
             weights = ops.cast(sample_weight, "float32")
             own = tuple(weights.shape)
             if len(own) > 1 and not (
-                len(own) == rank and sizes_fit(own[1:], tuple(values.shape)[1:])
+                len(own) == rank and shapes_fit(own[1:], tuple(values.shape)[1:])
             ):
                 # Weights of other positions than these: a sample weighs their mean.
                 weights = ops.mean(weights, axis=tuple(range(1, len(own))))

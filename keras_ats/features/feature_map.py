@@ -1,11 +1,13 @@
 """What one layer says of a batch, and which of its positions count."""
 
+import functools
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from keras import ops
 
 from keras_ats.ops.feature_maps import average_pooled, smaller_sizes
+from keras_ats.ops.labels import shapes_fit
 from keras_ats.types import Shape, Tensor
 
 _LEAST_SHARE = 1e-6
@@ -33,7 +35,7 @@ def masked(values: Tensor, masks: Iterable[Any]) -> FeatureMap:
     for mask in masks:
         if mask is None or isinstance(mask, dict):
             continue
-        if 1 < len(mask.shape) == len(values.shape) - 1 and sizes_fit(
+        if 1 < len(mask.shape) == len(values.shape) - 1 and shapes_fit(
             tuple(mask.shape), tuple(values.shape)[:-1]
         ):
             mask = ops.cast(mask, "bool")
@@ -55,11 +57,14 @@ def alike(
     if sizes is None:
         sizes = smaller_sizes(tuple(student.values.shape), tuple(teacher.values.shape))
     student, teacher = pooled(student, sizes), pooled(teacher, sizes)
-    masks = [one.mask for one in (student, teacher) if one.mask is not None]
-    if not masks:
-        return student, teacher
-    mask = masks[0] if len(masks) == 1 else ops.logical_and(*masks)
+    mask = common_mask(student, teacher)
     return masked(student.values, [mask]), masked(teacher.values, [mask])
+
+
+def common_mask(*maps: FeatureMap) -> Tensor | None:
+    """Returns where all maps that have a mask are valid; None if none has."""
+    masks = [one.mask for one in maps if one.mask is not None]
+    return functools.reduce(ops.logical_and, masks) if masks else None
 
 
 def pooled(one: FeatureMap, sizes: Shape) -> FeatureMap:
@@ -69,10 +74,3 @@ def pooled(one: FeatureMap, sizes: Shape) -> FeatureMap:
         return FeatureMap(values, one.mask)
     share = average_pooled(ops.cast(ops.expand_dims(one.mask, -1), "float32"), sizes)
     return FeatureMap(values / ops.maximum(share, _LEAST_SHARE), share[..., 0] > 0)
-
-
-def sizes_fit(one: Shape, other: Shape) -> bool:
-    """Returns whether shapes may be the same, as far as they are known."""
-    return len(one) == len(other) and all(
-        a is None or b is None or a == b for a, b in zip(one, other, strict=True)
-    )

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_ats import checks
 from keras_ats.features.feature_loss import FeatureLoss, FeatureMap, FeatureOptions, Layers
-from keras_ats.features.feature_map import masked
+from keras_ats.features.feature_map import common_mask, masked
 from keras_ats.features.projectors import Stack, dense, with_channels
 from keras_ats.ops.pyramid import hierarchical_difference, nearest_resized
 from keras_ats.types import Shape, Tensor
@@ -92,7 +92,9 @@ class KnowledgeReview(FeatureLoss):
             values = _as_map(own.values, self._rank)
             sizes = tuple(wanted.values.shape)[1:-1]
             said, rest = fusion(values, rest, sizes=sizes, training=training)
-            fused.append(masked(said, [_common_mask(own, wanted, sizes)]))
+            # A mask counts where its layer has the positions that are compared.
+            here = [one for one in (own, wanted) if tuple(one.values.shape)[1:-1] == sizes]
+            fused.append(masked(said, [common_mask(*here)]))
         return fused[::-1], teacher
 
     def compare(self, student: FeatureMap, teacher: FeatureMap) -> Tensor:
@@ -135,16 +137,6 @@ class Fusion(keras.layers.Layer):
 def _of_rank(shape: Shape, rank: int) -> Shape:
     """The shape of a level; a vector's is that of a map of one position."""
     return (shape[0], *(1,) * (rank - 2), shape[-1]) if len(shape) == 2 else shape
-
-
-def _common_mask(student: FeatureMap, teacher: FeatureMap, sizes: Shape) -> Tensor | None:
-    """Where both are valid, as far as they have the positions that are compared."""
-    masks = [
-        one.mask
-        for one in (student, teacher)
-        if one.mask is not None and tuple(one.values.shape)[1:-1] == sizes
-    ]
-    return None if not masks else masks[0] if len(masks) == 1 else ops.logical_and(*masks)
 
 
 def _as_map(values: Tensor, rank: int) -> Tensor:
