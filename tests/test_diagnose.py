@@ -137,8 +137,16 @@ def test_a_pipeline_of_unknown_length_and_one_without_an_end(rng):
     for verbose in (False, True):
         report = keras_ats.diagnose(teacher, filtered, verbose=verbose)
         assert report.to_dict() == quiet(teacher, (x, y), batch_size=4).to_dict()
-    with pytest.raises(ValueError, match="`data` never ends"):
-        quiet(teacher, dataset.repeat())
+
+    class Endless(keras.utils.PyDataset):
+        num_batches = None
+
+        def __getitem__(self, index):
+            return x, y
+
+    for endless in (dataset.repeat(), Endless()):
+        with pytest.raises(ValueError, match="`data` never ends"):
+            quiet(teacher, endless)
 
 
 class FromBatch:

@@ -132,6 +132,11 @@ def as_batches(data: Data, batch_size: int) -> tuple[Iterable[tuple[Any, Any]], 
                 )
             starts = range(0, size, batch_size)
             return (_slice(data[:2], start, batch_size) for start in starts), len(starts)
+    if is_endless(data):
+        raise ValueError(
+            f"`data` never ends. Received: data={data!r}. Expected: a few hundred samples, such as "
+            "data.take(10)."
+        )
     if isinstance(data, keras.utils.PyDataset):
         count = data.num_batches
         return (_pair(data[index]) for index in range(int(count))), count
@@ -139,11 +144,6 @@ def as_batches(data: Data, batch_size: int) -> tuple[Iterable[tuple[Any, Any]], 
         raise TypeError(
             "`data` must be (x, y) of arrays, or an iterable of batches (x, y). Received: "
             f"data={data!r} of type {type(data).__name__}."
-        )
-    if is_endless(data):
-        raise ValueError(
-            f"`data` never ends. Received: data={data!r}. Expected: a few hundred samples, such as "
-            "data.take(10)."
         )
     return map(_pair, data), _length(data)
 

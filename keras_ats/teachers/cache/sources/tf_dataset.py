@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_ats.checks import is_endless
 from keras_ats.teachers.cache.rows import Array
 from keras_ats.teachers.cache.sources.source import Chosen, Seen, Source, checked_ids, fingerprints
 from keras_ats.types import Nested
@@ -33,7 +34,7 @@ class FromDataset(Source):
     kind = "dataset"
 
     def __init__(self, dataset: Any) -> None:
-        if int(dataset.cardinality()) == -1:  # tf.data.INFINITE_CARDINALITY
+        if is_endless(dataset):
             raise ValueError(
                 "The dataset never ends, so it has no number of samples. Received: "
                 f"{type(dataset).__name__}. Leave out `repeat`; the cache's batches repeat."
