@@ -287,15 +287,15 @@ class Plan:
         self.metrics = as_metrics(metrics, metric)
         self.kd_weight = checks.non_negative_number(kd_weight, "kd_weight")
         self.student_weight = student_weight
-        self._built: Any = None
         self.verbose = checks.as_boolean(verbose, "verbose")
+        # The last one that was built.
+        self._student = build_student()
 
     def settings(self, teacher: Any) -> dict[str, Any]:
         """Returns what runs must share to stand in one table."""
-        self._built = self.build_student()
         return {
             "teacher": materials.of_model(teacher),
-            "student": materials.of_shapes(self._built),
+            "student": materials.of_shapes(self._student),
             "train": materials.of_data(self.train),
             "test": materials.of_data(self.test),
             "loss": materials.of_loss(self.loss),
@@ -343,12 +343,12 @@ class Plan:
 
     def _trial(self, teacher: Any, kd_loss: Any, weights: Any, options: dict[str, Any]) -> Trial:
         student = self.build_student()
-        if student is self._built:
+        if student is self._student:
             raise ValueError(
                 "`build_student` must make a new student in each call. Received: the same model "
                 "twice, which would go on with what it has learned. Build the model within it."
             )
-        self._built = student
+        self._student = student
         distiller = Distiller(teacher, student, **options)
         distiller.compile(self.optimizer(), kd_loss=kd_loss, metrics=self.metrics, **weights)
         fit = {
