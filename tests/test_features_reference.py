@@ -211,8 +211,11 @@ def test_value_and_gradient(name, rng, monkeypatch):
 
     value, gradient = compiled_value_and_gradient(of_student, student)
     np.testing.assert_allclose(value, expected(student.astype("float64")), rtol=2e-5)
-    # Along two directions, by central differences.
+    # Along two directions, by central differences. Upwards: where the terms of a slope cancel, what
+    # is left of it in float32 is rounding.
+    steepest = gradient / np.linalg.norm(gradient)
     for direction in rng.normal(size=(2, *STUDENT)):
+        direction = steepest + direction * np.sign(np.sum(gradient * direction))
         step = 1e-5 * direction
         slope = (expected(student + step) - expected(student - step)) / 2e-5
-        np.testing.assert_allclose(np.sum(gradient * direction), slope, rtol=1e-3, atol=1e-6)
+        np.testing.assert_allclose(np.sum(gradient * direction), slope, rtol=5e-4)
