@@ -429,3 +429,17 @@ def refilled_arguments(
     """The arguments of a node with other tensors, by the `id` of those that they stand for."""
     args, kwargs = node.arguments.fill_in(tensors)
     return args, kwargs
+
+
+def less_is_better(metric: Any) -> bool:
+    """Returns whether a metric of Keras, or one of this name, says of itself that less is better.
+
+    Args:
+        metric: A `keras.metrics.Metric`, or a name, which may be none of Keras's.
+    """
+    if isinstance(metric, str):
+        try:
+            metric = keras.metrics.get(metric)
+        except (ValueError, TypeError):  # Not one of Keras's, or one that takes arguments.
+            return False
+    return getattr(metric, "_direction", None) == "down"

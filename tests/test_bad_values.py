@@ -181,13 +181,19 @@ ALLOWED = {
     "callbacks.DistillationMonitor y": (("array", "[]", "{}"), "two labels, or those of no output"),
     "callbacks.DistillationMonitor metrics": (("None", "[]"), "the usual ones, or none"),
     "callbacks.DistillationMonitor sample_weight": (("None", "array"), "none, or two"),
-    "callbacks.Schedule values": ((*NUMBERS, "print"), "a number, or a function"),
+    "callbacks.Schedule values": ((*NUMBERS, "array", "print"), "a number, several, a function"),
     "callbacks.Schedule variable": (("'a'",), "a name"),
     **{
-        f"callbacks.TemperatureSchedule {name}": (("1.5", "print"), "a temperature, or a function")
+        f"callbacks.TemperatureSchedule {name}": (
+            ("1.5", "array", "print"),
+            "a temperature, several, a function",
+        )
         for name in ("temperature", "correct_temperature", "wrong_temperature")
     },
-    "callbacks.KDWeightSchedule kd_weight": ((*AT_LEAST_0, "print"), "a weight, or a function"),
+    "callbacks.KDWeightSchedule kd_weight": (
+        (*AT_LEAST_0, "array", "print"),
+        "a weight, several, a function",
+    ),
     "start": (NUMBERS, "any finite number"),
     "end": (NUMBERS, "any finite number"),
     "prefix": (("'a'",), "a name"),
@@ -296,8 +302,8 @@ ALLOWED = {
     "check student_from_logits": (("None", "{}", *SWITCH), "what is wrong with it is a finding"),
     "diagnose inputs": (("None",), "the same inputs"),
     "suggest_temperatures inputs": (("None",), "the same inputs"),
-    "diagnose output": (("None", "'a'"), "the only one, whatever its name"),
-    "suggest_temperatures output": (("None", "'a'"), "the only one, whatever its name"),
+    "diagnose output": (("None",), "the only one"),
+    "suggest_temperatures output": (("None",), "the only one"),
     "diagnostics.plot_soft_targets samples": (("None",), "chosen by themselves"),
     "diagnostics.plot_soft_targets teacher": (("None",), "the first"),
     "diagnostics.plot_soft_targets temperatures": (("None",), "three of them"),

@@ -117,6 +117,7 @@ def training():
 
 
 X, Y = data()
+SELF = linear(head())
 TWO_X, TWO_Y = data(2)
 
 # What is planted: the finding, and the arguments of `check`.
@@ -190,6 +191,12 @@ FAULTS = {
         lambda: (linear((head()[0] * np.nan, head()[1])), student(), X, Y),
     ),
     "one class": ("one class only", lambda: (linear(head()), student(), X[Y == 1], Y[Y == 1])),
+    "labels from 1": ("labels out of range", lambda: (linear(head()), student(), X, Y + 1)),
+    "labels that are NaN": (
+        "cannot be read",
+        lambda: (linear(head()), student(), X, np.where(Y == 1, np.nan, Y)),
+    ),
+    "its own teacher": ("cannot be read", lambda: (SELF, SELF, X, Y)),
     "other classes": ("cannot be read", lambda: (linear(head()), student(3), X, Y)),
     "unseen ending": ("cannot be read", lambda: (Code(None), student(), X, Y)),
 }
@@ -247,6 +254,12 @@ HEALTHY = {
         X.reshape(12, 10, -1),
         Y.reshape(12, 10),
         losses.DecoupledKD(),
+    ),
+    "void pixels": lambda: (
+        tokens(),
+        tokens(),
+        X.reshape(12, 10, -1),
+        np.where(np.arange(120) < 9, 255, Y).reshape(12, 10),
     ),
     "its own inputs": lambda: (
         linear(head(factor=255.0)),
@@ -326,5 +339,6 @@ def test_what_cannot_be_checked_is_said():
         check(linear(head()), student(), "x", Y)
     with pytest.raises(ValueError, match="as many samples"):
         check(linear(head()), student(), X, Y[:-1])
-    with pytest.raises(TypeError, match="`kd_loss` must be one loss on logits"):
-        check(linear(head()), student(), X, Y, keras_ats.losses.DistillationLoss())
+    for kd_loss in (keras_ats.losses.DistillationLoss(), [losses.TemperatureKD()]):
+        with pytest.raises(TypeError, match="`kd_loss` must be one loss on logits"):
+            check(linear(head()), student(), X, Y, kd_loss)

@@ -93,7 +93,7 @@ def test_search_tries_each_pair_once_and_goes_on(data, tmp_path, monkeypatch):
         kd_loss = losses.AsymmetricTemperatureKD(*pair)
         expected = by_hand(0, train, validation, teacher, kd_loss)["loss"]
         np.testing.assert_allclose(value, expected, rtol=1e-4, err_msg=str(pair))
-    assert found.best == max(found.means, key=found.means.get)
+    assert found.best == min(found.means, key=found.means.get)
     assert "student alone" in str(found)
     monkeypatch.setattr(Distiller, "fit", None)  # Nothing is trained again.
     again = search_temperatures(teacher, build_student, train, validation, **options)
@@ -139,16 +139,105 @@ def test_tables_and_figures(tmp_path):
         ({"optimizer": 3}, TypeError, "`optimizer` must be the name"),
         ({"kd_losses": {}}, TypeError, "`kd_losses` must be a dict"),
         ({"metric": "acuracy", "metrics": ["accuracy"]}, ValueError, "`metric` is not among"),
+        ({"build_student": models.linear(name="s")}, TypeError, "a function that .* model 's'"),
+        ({"build_student": lambda: None}, TypeError, "`build_student` must return"),
+        (
+            {"build_student": lambda: keras.Sequential([keras.layers.Dense(3)])},
+            ValueError,
+            "whose weights exist",
+        ),
+        (
+            {
+                "build_student": iter(
+                    [*(models.linear() for _ in range(3)), build_student()]
+                ).__next__
+            },
+            ValueError,
+            "the same network in each call",
+        ),
+        ({"train": [np.zeros((2, 5)), np.zeros(2)]}, TypeError, r"a tuple \(x, y\).* type list"),
+        ({"test": np.zeros((2, 5))}, TypeError, r"a tuple \(x, y\).* type ndarray"),
+        ({"mode": "more"}, ValueError, "`mode` must be one of"),
     ],
 )
 def test_what_cannot_be_compared_is_said(options, error, message, data):
     train, test = data
-    arguments = {"epochs": 1, "seeds": [0], "verbose": False, **options}
+    arguments = {"build_student": build_student, "train": train, "test": test, **options}
+    arguments |= {"epochs": 1, "verbose": False, "seeds": options.get("seeds", [0])}
     if error is None:
-        assert compare(models.linear(), build_student, train, test, **arguments)
+        assert compare(models.linear(), **arguments)
         return
     with pytest.raises(error, match=message):
-        compare(models.linear(), build_student, train, test, **arguments)
+        compare(models.linear(), **arguments)
+
+
+def two_outputs():
+    inputs = keras.Input((models.FEATURES,))
+    heads = [keras.layers.Dense(3, name="kind"), keras.layers.Dense(2, name="size")]
+    return keras.Model(inputs, [head(inputs) for head in heads])
+
+
+@on_one_backend("which loss is for which output")
+def test_models_with_several_outputs(data):
+    (x, y), _ = data
+    labelled = x, {"kind": y, "size": y % 2}
+    kd_losses = {"KD": {"kind": losses.TemperatureKD(4.0), "size": losses.TemperatureKD(2.0)}}
+    arguments = two_outputs(), two_outputs, labelled, labelled
+    options = {**OPTIONS, "seeds": [0]}
+    result = compare(*arguments, kd_losses, metric="kind_accuracy", **options)
+    assert list(result.values) == ["student alone", "KD"]
+    kd_loss = {"kind": losses.AsymmetricTemperatureKD(), "size": losses.TemperatureKD(2.0)}
+    grids = {"correct_temperatures": [2.0, 8.0], "wrong_temperatures": [1.0]}
+    found = search_temperatures(*arguments, kd_loss=kd_loss, metric="loss", **grids, **options)
+    assert len({each[0] for each in found.values.values()}) == 2
+    assert found.best == min(found.means, key=found.means.get)
+    for call in (compare, search_temperatures):
+        with pytest.raises(ValueError, match=r"several outputs.*AsymmetricTemperatureKD"):
+            call(*arguments, **options)
+
+
+@on_one_backend("the loss of a compile")
+def test_the_student_alone_learns_what_its_output_is_for(data):
+    """A linear head does not say whether it is for classes or for values; the loss does."""
+    (x, y), _ = data
+    values = x, np.stack([y, y - 1.0, x[:, 0]], axis=-1).astype("float32")
+    options = {**OPTIONS, "metric": "mae", "seeds": [0]}
+    kd_losses = {"KD": losses.RegressionKD()}
+    found = compare(models.linear(), models.linear, values, values, kd_losses, **options)
+    told = compare(models.linear(), models.linear, values, values, kd_losses, loss="mse", **options)
+    np.testing.assert_allclose(found.values["student alone"], told.values["student alone"])
+    assert "less mae is better" in str(found)
+
+
+@on_one_backend("numbers in a table")
+def test_less_may_be_better_and_what_is_no_number_is_never_best():
+    values = {"student alone": [0.3, 0.3], "KD": [0.2, 0.4], "ATS": [0.1, np.nan]}
+    result = Comparison(values, [0, 1], "size_mae")
+    for mode, metric, count in (("auto", "mse", 1), ("auto", "auc", 1), ("min", "own", 2)):
+        pair = {"student alone": [0.3, 0.3], "KD": [0.2, 0.4 if mode == "auto" else 0.1]}
+        assert f"{count} of 2" in str(Comparison(pair, [0, 1], metric, mode))
+    lines = str(result).splitlines()
+    assert lines[4].split()[:2] == ["ATS", "nan"]
+    assert lines[4].endswith("1 of 2")
+    assert "nan: the loss of a training" in lines[-1]
+    json.dumps(result.to_dict(), allow_nan=False)
+    means = {(4.0, 2.0): [np.nan], (4.0, 4.0): [0.8], (8.0, 4.0): [0.7]}
+    assert TemperatureSearch(means, [0.7], "accuracy").best == (4.0, 4.0)
+    lower = TemperatureSearch(means, [0.7], "kd_loss")
+    assert lower.best == (8.0, 4.0)
+    assert "nan" in str(lower).splitlines()[-2]
+    frame = lower.plot().axes[0].lines[0].get_xdata()
+    assert 0.5 < frame.mean() < 1.5
+    with pytest.raises(ValueError, match="No pair is best"):
+        _ = TemperatureSearch({(4.0, 2.0): [np.nan]}, [0.7], "accuracy").best
+
+
+@on_one_backend("what a training comes to")
+def test_a_training_that_diverged_comes_to_no_number(data):
+    (x, y), test = data
+    unsound = np.where(np.arange(24)[:, None] == 3, np.nan, x), y
+    result = compare(models.linear(), models.linear, unsound, test, **OPTIONS | {"seeds": [0]})
+    assert all(np.isnan(each).all() for each in result.values.values())
 
 
 def test_the_student_alone_sees_what_its_teachers_students_see(data):
@@ -188,6 +277,7 @@ def test_sample_weights_count(data, monkeypatch):
     weights = np.arange(24.0)
     compare(models.linear(), build_student, (x, y, weights), test, seeds=[0], verbose=False)
     assert [arguments["sample_weight"] is weights for _, arguments in seen] == [True, True]
+    assert all("shuffle" not in arguments for _, arguments in seen)
 
 
 @on_one_backend("what is shown to whom")
@@ -293,6 +383,8 @@ def test_data_without_an_end_are_cut(data, monkeypatch):
     options = {"steps_per_epoch": 3, "seeds": [0], "verbose": False, "metric": "loss"}
     compare(models.linear(), build_student, endless, test, **options)
     assert [arguments["steps_per_epoch"] for _, arguments in seen] == [3, 3]
+    # Keras warns of its own default for such data.
+    assert [arguments["shuffle"] for _, arguments in seen] == [False, False]
 
 
 @on_one_backend("the loss of a compile")

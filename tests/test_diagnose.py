@@ -232,10 +232,45 @@ def test_figures_are_drawn(said, tmp_path):
     assert [line.get_linestyle() for line in curves] == ["-", "--"] * 2
 
 
+def two_outputs():
+    inputs = keras.Input((models.FEATURES,))
+    heads = [keras.layers.Dense(3, name="kind"), keras.layers.Dense(2, name="size")]
+    return keras.Model(inputs, [head(inputs) for head in heads])
+
+
+@on_one_backend("whose labels are whose")
+def test_labels_of_several_outputs(rng):
+    x, y = models.features(rng, 12)
+    teacher = two_outputs()
+    expected = quiet(teacher, (x, y % 2), output="size").to_dict()
+    for labels in ([y, y % 2], {"kind": y, "size": y % 2}):
+        assert quiet(teacher, [(x, labels)], output="size").to_dict() == expected
+    one = models.linear(name="t")
+    assert quiet(one, [(x, {"t": y})]).to_dict() == quiet(one, (x, y)).to_dict()
+
+
+def with_one(value):
+    logits = np.zeros((4, 3))
+    logits[2] = value
+    return logits
+
+
 @on_one_backend("errors come before any tensor")
 @pytest.mark.parametrize(
     ("teacher", "data", "options", "error", "message"),
     [
+        (with_one(np.nan), np.zeros(4), {}, ValueError, "NaN or infinity in 1 of 4 rows.* row 2"),
+        (with_one(np.inf), np.zeros(4), {}, ValueError, "NaN or infinity in 1 of 4 rows"),
+        (with_one(-np.inf), np.zeros(4), {}, ValueError, "NaN or infinity in 1 of 4 rows"),
+        (with_one(0), np.array([0, 1, np.nan, 2]), {}, ValueError, "1 of 4 .* such as nan"),
+        (with_one(0), np.arange(4) / 4, {}, ValueError, "3 of 4 .* such as 0.25"),
+        (with_one(0), np.array(["a"] * 4), {}, ValueError, "4 of 4 .* such as 'a'"),
+        (models.linear, "named", {}, ValueError, r"for \['kind'\].* such as y\['kind'\]"),
+        (models.linear, "named", {"output": "kind"}, ValueError, "Expected: None, for it has only"),
+        (two_outputs, "named", {}, ValueError, "several outputs.*Expected: the name"),
+        (two_outputs, "named", {"output": "size"}, ValueError, "no labels for .* 'size'"),
+        (two_outputs, "named", {"output": "x"}, ValueError, r"one of \['kind', 'size'\]"),
+        ([models.linear, models.linear], "iterator", {}, TypeError, "used up by the first"),
         (np.zeros((4, 1)), np.zeros(4), {}, ValueError, "at least two classes"),
         (np.zeros((4, 3)), np.zeros(3), {}, ValueError, r"\(3,\) for logits of shape \(4, 3\)"),
         (np.zeros((4, 3)), np.arange(4), {}, ValueError, "from 0 to 2 .* from 0 to 3"),
@@ -243,13 +278,16 @@ def test_figures_are_drawn(said, tmp_path):
         (models.linear, "data", {}, TypeError, "`data` must be"),
         (models.linear, (np.zeros((4, 5)), np.zeros(3)), {}, ValueError, "as many labels"),
         (models.linear, [], {}, ValueError, "no labelled sample"),
-        (models.linear, [np.zeros((4, 5))], {}, TypeError, "Give the labels too"),
+        (models.linear, [np.zeros((4, 5))], {}, TypeError, r"labels too; .* a tuple \(x, y\)"),
         (np.zeros((4, 3)), np.zeros(4), {"temperatures": []}, ValueError, "at least one temp"),
         ([], np.zeros(4), {}, ValueError, "at least one teacher"),
     ],
 )
 def test_what_cannot_be_looked_at_is_said(teacher, data, options, error, message):
-    teacher = teacher() if callable(teacher) else teacher
+    x, y = np.zeros((4, models.FEATURES), "float32"), np.arange(4) % 2
+    made = {"named": [(x, {"kind": y})], "iterator": iter([(x, y)])}
+    data = made.get(data, data) if isinstance(data, str) else data
+    teacher = keras.tree.map_structure(lambda one: one() if callable(one) else one, teacher)
     with pytest.raises(error, match=message):
         quiet(teacher, data, **options)
 

@@ -128,6 +128,8 @@ def test_agreement(k, batch):
     shares = [len(set(a) & set(b)) / k for a, b in zip(*top, strict=True)]
     actual = in_batches(metrics.TeacherAgreement(k), teacher, student, weights)
     np.testing.assert_allclose(actual, np.average(shares, weights=weights), rtol=1e-5)
+    # Two models that say nothing but NaN do not agree.
+    assert np.isnan(in_batches(metrics.TeacherAgreement(k), teacher * np.nan, student, weights))
 
 
 def test_divergence(batch):

@@ -31,7 +31,10 @@ def numbers(schedule, places):
 def test_plans():
     assert numbers(Schedule("a", 3.0), 2) == [3.0, 3.0]
     assert numbers(Schedule("a", [1, 2]), 4) == [1, 2, 2, 2]
+    assert numbers(Schedule("a", np.linspace(1, 2, 3)), 4) == [1, 1.5, 2, 2]
     assert numbers(Schedule("a", {0: 5.0, 2: 1.0}), 4) == [5, 5, 1, 1]
+    decay = keras.optimizers.schedules.PolynomialDecay(8.0, 2, 4.0)
+    assert numbers(Schedule("a", decay), 3) == [8, 6, 4]
     assert numbers(Schedule("a", lambda place: np.float32(place)), 3) == [0, 1, 2]
     assert numbers(Schedule("a", Ramp(8.0, 2.0, 3)), 5) == [8, 6, 4, 2, 2]
     half = [Ramp(0.0, 1.0, 4, "cosine")(place) for place in (0, 1, 2, 4, 9)]
@@ -136,7 +139,7 @@ def test_a_variable_of_any_model(rng):
         (TemperatureSchedule(4.0), ValueError, "found no variable of this name"),
         (KDWeightSchedule([0.5, 1.5]), ValueError, r"within \[0, 1\]"),
         (Schedule("correct_temperature", [4.0, -1.0]), ValueError, "above 0"),
-        (Schedule("kd_weight", lambda epoch: "much"), TypeError, "must be a number"),
+        (Schedule("kd_weight", lambda epoch: "much"), TypeError, "that returns a number"),
     ],
     ids=["misspelt", "other loss", "weight", "temperature", "no number"],
 )
@@ -149,12 +152,16 @@ def test_a_plan_that_cannot_be_followed_is_refused(schedule, error, message, rng
 
 
 @on_one_backend("constructors")
-@pytest.mark.parametrize("values", [{}, {1: 2.0}, [], "4", None])
+@pytest.mark.parametrize("values", [{}, {1: 2.0}, [], "4", None, np.eye(2)])
 def test_what_is_no_plan(values):
     with pytest.raises((TypeError, ValueError), match="`values`"):
         Schedule("kd_weight", values)
     with pytest.raises((TypeError, ValueError), match="`kd_weight`"):
         KDWeightSchedule(values)
+    with pytest.raises(TypeError, match="a number, a list of numbers, a dict"):
+        Schedule("kd_weight", "linear")
+    with pytest.raises(TypeError, match="a function that returns a number"):
+        Schedule("kd_weight", lambda epoch: None).value(0)
 
 
 def test_monitor_writes_what_the_metrics_say_of_fixed_samples(rng, tmp_path):
@@ -189,3 +196,8 @@ def test_monitor_wants_a_distiller_and_metrics(rng):
         model.fit(x, models.one_hot(y), verbose=0, callbacks=[callbacks.DistillationMonitor(x, y)])
     with pytest.raises(TypeError, match="`metrics` must be of keras_ats"):
         DistillationMonitor(x, y, [keras.metrics.Mean()])
+    with pytest.raises(ValueError, match=r"as many samples.* arrays of 4, 3"):
+        DistillationMonitor(x, y[:3])
+    twice = [metrics.TeacherDivergence(), metrics.TeacherDivergence(4.0)]
+    with pytest.raises(ValueError, match="each have a name of its own"):
+        DistillationMonitor(x, y, twice)

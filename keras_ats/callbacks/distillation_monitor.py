@@ -33,6 +33,7 @@ class DistillationMonitor(keras.callbacks.Callback):
 
     Raises:
         TypeError: If `metrics` are none, or the model is not a distiller.
+        ValueError: If inputs and labels are not as many, or two metrics have one name.
 
     Example:
 
@@ -69,6 +70,12 @@ class DistillationMonitor(keras.callbacks.Callback):
                 "`sample_weight` must be an array, one weight for each sample, or None. Received: "
                 f"sample_weight={sample_weight!r} of type {type(sample_weight).__name__}."
             )
+        sizes = [one.shape[0] for one in (*leaves, *keras.tree.flatten(y)) if len(one.shape)]
+        if len(set(sizes)) > 1:
+            raise ValueError(
+                "`x` and `y` must have as many samples. Received: arrays of "
+                f"{', '.join(map(str, sizes))}."
+            )
         self.x, self.y, self.sample_weight = x, y, sample_weight
         self.prefix = as_string(prefix, "prefix", "what names in the logs begin with")
         if metrics is None:
@@ -78,6 +85,12 @@ class DistillationMonitor(keras.callbacks.Callback):
                 ExpectedCalibrationError(of="student"),
             ]
         self.metrics = as_lesson_metrics(metrics, "metrics")
+        names = [metric.name for metric in self.metrics]
+        if len(set(names)) < len(names):
+            raise ValueError(
+                "`metrics` must each have a name of its own in the logs. Received: metrics named "
+                f"{names}. Pass name=, as in TeacherDivergence(4.0, name='divergence_at_4')."
+            )
 
     def on_train_begin(self, logs: Config | None = None) -> None:
         """Finds out whether there is a teacher; called by Keras."""

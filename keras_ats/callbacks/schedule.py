@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import keras
+import numpy as np
 
 from keras_ats.checks import Check, as_integer, as_number, as_string, finite_number, one_of
 from keras_ats.configurable import Configurable, check_of
@@ -11,7 +12,7 @@ from keras_ats.distiller.distiller import Distiller
 from keras_ats.types import Config
 
 Values: TypeAlias = float | Sequence[float] | Mapping[int, float] | Callable[[int], float]
-"""A number; a list, one for each place; a dict, from these places on; or a function of the place.
+"""A number; a list or array, one for each place; a dict, from these places on; or a function.
 
 Places are epochs or steps, counted from 0.
 """
@@ -27,9 +28,9 @@ class Schedule(keras.callbacks.Callback):
         variable: A `keras.Variable`; or a name: `"kd_weight"`, `"student_weight"`, or that of a
             variable of the distiller's losses, such as `"temperature"`, `"correct_temperature"` or
             `"wrong_temperature"`. All variables of that name are set.
-        values: A number; a list with one number for each epoch or step, the last of which stays; a
-            dict of the epochs or steps from which on a number counts, starting with 0; or a
-            function of the epoch or step, counted from 0, such as `Ramp(8.0, 2.0, 10)`.
+        values: A number; a list or array with one number for each epoch or step, the last of which
+            stays; a dict of the epochs or steps from which on a number counts, starting with 0; or
+            a function of the epoch or step, counted from 0, such as `Ramp(8.0, 2.0, 10)`.
         by: `"epoch"` (default) or `"step"`.
 
     Raises:
@@ -141,10 +142,18 @@ def as_values(values: Any, name: str, check: Check = finite_number) -> Values:
                 "such as {0: 4.0, 10: 2.0}."
             )
         return plan
+    if isinstance(values, np.ndarray) and values.ndim == 1:
+        values = values.tolist()
     if isinstance(values, list | tuple):
         if not values:
             raise ValueError(f"`{name}` must not be empty. Received: {name}={values!r}.")
         return [check(value, name) for value in values]
+    if isinstance(values, str | bytes) or hasattr(values, "shape") or values is None:
+        raise TypeError(
+            f"`{name}` must be a number, a list of numbers, a dict of numbers by epoch or step, or "
+            f"a function such as Ramp(8.0, 2.0, 10). Received: {name}={values!r} of type "
+            f"{type(values).__name__}."
+        )
     return check(values, name)
 
 
@@ -152,7 +161,10 @@ def value_at(values: Values, place: int) -> float:
     """Returns the value of a plan at a place counted from 0."""
     if callable(values):
         value = values(place)
-        return as_number(value.item() if hasattr(value, "item") else value, "values")
+        if keras.ops.is_tensor(value):  # Of a schedule of keras.optimizers.schedules.
+            value = keras.ops.convert_to_numpy(value)
+        plain = value.item() if hasattr(value, "item") else value
+        return as_number(plain, "values", "a function that returns a number for each place")
     if isinstance(values, Mapping):
         return values[max(start for start in values if start <= place)]
     if isinstance(values, list | tuple):

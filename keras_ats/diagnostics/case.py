@@ -38,6 +38,7 @@ class Case:
         kd_gradients: Gradient of the distillation loss in the student's logits, at two places.
         label_gradients: That of the labels' cross-entropy, at the same.
         weights: Of distillation and of labels.
+        outside: Labels that are no class, which is left out of all else.
         has_changed: Names of the teacher's variables that running it changed.
     """
 
@@ -52,6 +53,7 @@ class Case:
     label_gradients: tuple[np.ndarray, ...] = ()
     weights: tuple[float, float] = (0.5, 0.5)
     has_changed: tuple[str, ...] = ()
+    outside: np.ndarray = field(default_factory=lambda: np.zeros(0, "int64"))
 
 
 def rows_of(logits: np.ndarray, is_sigmoid: bool) -> np.ndarray:

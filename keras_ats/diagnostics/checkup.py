@@ -91,7 +91,7 @@ def check(
     if student_weight is not None:
         student_weight = checks.non_negative_number(student_weight, "student_weight")
     weights = kd_weight, max(0.0, 1 - kd_weight) if student_weight is None else student_weight
-    given = get(kd_loss)
+    given = kd_loss if isinstance(kd_loss, list | tuple) else get(kd_loss)
     if given is not None and not isinstance(given, KDLoss):
         raise TypeError(
             "`kd_loss` must be one loss on logits, or None. Received: "
@@ -104,6 +104,13 @@ def check(
     x, y = _first(x, y)
     size = len(y)
     try:
+        if teacher is student:
+            raise ValueError("Teacher and student are the same model, which would teach itself.")
+        if y.dtype.kind == "f" and not np.isfinite(y).all():
+            raise ValueError(
+                f"Labels must be finite. Received: {(~np.isfinite(y)).sum()} of {y.size} that are "
+                "NaN or infinite."
+            )
         models = (
             as_teacher(teacher, said["teacher"], teacher_inputs),
             LiveTeacher(student, said["student"]),
@@ -185,6 +192,7 @@ class _Visit:
                 f"No label is within 0 and {rows[0].shape[-1] - 1}. Received: labels from "
                 f"{ids.min()} to {ids.max()}."
             )
+        outside = ids[~keep]
         ids, self.kept = ids[keep], keep
         teacher, student = (
             Spoken(role, said, one[keep], self._raw(model, given))
@@ -202,10 +210,13 @@ class _Visit:
             self._in_other_company(logits),
             weights=self.weights,
             has_changed=tuple(name for name in before if before[name] != changed[name]),
+            outside=outside,
         )
         if np.isfinite(logits).all() and np.isfinite(of_student).all():
             case.other_inputs = self._with_other_inputs(case)
-            self._examine_loss(case, y)
+            # Elsewhere `ignore_class` leaves out what is no class.
+            left = keep.reshape(y.shape) if len(outside) else None
+            self._examine_loss(case, y if left is None else np.where(left, y, 0), left)
         return case
 
     def _in_other_company(self, logits: np.ndarray) -> np.ndarray:
@@ -239,12 +250,12 @@ class _Visit:
             for name, other in others.items()
         }
 
-    def _examine_loss(self, case: Case, y: np.ndarray) -> None:
+    def _examine_loss(self, case: Case, y: np.ndarray, mask: np.ndarray | None) -> None:
         loss, teacher = self.kd_loss, case.teacher.logits.astype("float32")
         labels = y.astype("float32") if self.is_sigmoid else y
 
         def value(student: Any) -> Any:
-            return loss(student, teacher, labels=labels)
+            return loss(student, teacher, labels=labels, mask=mask)
 
         start = case.student.logits.astype("float32")
         # Another student, that knows nothing yet.

@@ -1,6 +1,6 @@
 """Why a teacher teaches well, or does not."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from keras_ats import checks
@@ -72,9 +72,14 @@ def diagnose(
             "`temperatures` must hold at least one temperature. Received: temperatures="
             f"{temperatures!r}."
         )
-    found = [
-        look_at(name, said_by(one, data, reading), curve) for name, one in _named(teacher).items()
-    ]
+    teachers = _named(teacher)
+    if len(teachers) > 1 and isinstance(data, Iterator):
+        raise TypeError(
+            "`data` must be data that can be gone through once for each teacher. Received: "
+            f"data={data!r} of type {type(data).__name__}, which is used up by the first of "
+            f"{list(teachers)}. Expected: arrays (x, y), a list of batches, or a dataset."
+        )
+    found = [look_at(name, said_by(one, data, reading), curve) for name, one in teachers.items()]
     return Report(found)
 
 

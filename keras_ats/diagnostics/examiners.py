@@ -211,7 +211,18 @@ def gradients(case: Case) -> Iterator[Finding]:
 
 
 def labels(case: Case) -> Iterator[Finding]:
-    """Looks for a batch that cannot tell."""
+    """Looks for labels that are no class, and for a batch that cannot tell."""
+    classes, strange = case.teacher.rows.shape[-1], np.unique(case.outside)
+    # One id far off, such as 255 or -1, marks what nobody has labelled.
+    if len(strange) > 1 or classes in strange:
+        yield Finding(
+            "labels out of range",
+            f"{len(case.outside)} of {len(case.outside) + len(case.ids)} labels are not within 0 "
+            f"and {classes - 1}, but from {strange[0]} to {strange[-1]}.",
+            "Training stops at them, or its loss becomes NaN.",
+            "Count classes from 0, or give both models more of them. An id that marks what is not "
+            "labelled is passed to the supervised loss as ignore_class.",
+        )
     if len(np.unique(case.ids)) == 1:
         yield Finding(
             "one class only",

@@ -73,8 +73,12 @@ def said_by(teacher: Any, data: Data, reading: Reading) -> Said:
     """
     if hasattr(teacher, "shape") and hasattr(teacher, "dtype"):
         labels = data[1] if isinstance(data, tuple) else data
-        return _of_positions(_numpy(teacher), _numpy(pick(labels, str(reading.output))), reading)
-    teacher = as_teacher(teacher, reading.from_logits, reading.inputs)
+        labels = pick(labels, str(reading.output))
+        return _finite(_of_positions(_numpy(teacher), _numpy(labels), reading))
+    teacher = as_teacher(
+        teacher, reading.from_logits, reading.inputs, "a trained, built model, or its logits"
+    )
+    _check_output(teacher, reading.output)
     _check_family(teacher, reading.output)
     parts = [
         _of_positions(logits, labels, reading)
@@ -85,7 +89,7 @@ def said_by(teacher: Any, data: Data, reading: Reading) -> Said:
             "`data` holds no labelled sample. Received: "
             f"{len(parts)} batches without any. Expected: (x, y), or batches of them."
         )
-    return Said(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+    return _finite(Said(*(np.concatenate(each) for each in zip(*parts, strict=True))))
 
 
 def logits_of(
@@ -104,12 +108,7 @@ def logits_of(
     for index, (x, y) in enumerate(batches):
         _, given = teacher.split(x)
         logits = pick(say(given), str(reading.output))
-        if isinstance(logits, dict) or (reading.output is None and isinstance(y, dict)):
-            raise ValueError(
-                f"The teacher has several outputs, {teacher.output_names}. Received: output=None. "
-                "Expected: the name of the one to look at."
-            )
-        yield _numpy(logits), _numpy(pick(y, str(reading.output)))
+        yield _numpy(logits), _numpy(_labels_for(y, list(teacher.output_names), reading.output))
         if bar is not None:
             bar.update(index + 1, finalize=index + 1 == count)
 
@@ -195,7 +194,33 @@ def class_ids(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
             f"{labels.shape} for logits of shape {logits.shape}. Expected: ids of shape "
             f"{logits.shape[:-1]}, or rows of shape {logits.shape}."
         )
+    return _whole_numbers(labels)
+
+
+def _whole_numbers(labels: np.ndarray) -> np.ndarray:
+    if labels.dtype.kind in "biu":
+        return labels.astype("int64")
+    is_number = labels.dtype.kind == "f" or labels.dtype.name == "bfloat16"
+    strange = labels != np.floor(labels) if is_number else np.ones(labels.shape, bool)
+    if strange.any():  # NaN is not equal to itself.
+        raise ValueError(
+            "Labels must be class ids, whole numbers from 0, or rows over classes. Received: "
+            f"{strange.sum()} of {strange.size} that are none, such as "
+            f"{labels[strange][0].item()!r}, of dtype {labels.dtype}."
+        )
     return labels.astype("int64")
+
+
+def _finite(said: Said) -> Said:
+    """Returns the same, or raises if the softmax of a row is none."""
+    bad = ~np.isfinite(said.logits.max(axis=-1))
+    if bad.any():
+        raise ValueError(
+            "The teacher's logits must be finite, but for classes that it does not have (minus "
+            f"infinity). Received: NaN or infinity in {bad.sum()} of {bad.size} rows, first in row "
+            f"{bad.argmax()}. Look at its weights and inputs with np.isfinite(...).all()."
+        )
+    return said
 
 
 def _of_positions(logits: np.ndarray, labels: np.ndarray, reading: Reading) -> Said:
@@ -218,6 +243,37 @@ def _of_positions(logits: np.ndarray, labels: np.ndarray, reading: Reading) -> S
     return Said(logits, ids)
 
 
+def _check_output(teacher: Teacher, output: str | None) -> None:
+    names = list(teacher.output_names)
+    if output is None and len(names) > 1:
+        raise ValueError(
+            f"The teacher has several outputs, {names}. Received: output=None. Expected: the name "
+            "of the one to look at."
+        )
+    if output is not None and output not in names:
+        raise ValueError(
+            f"`output` is none of the teacher's. Received: output={output!r}. Expected: "
+            f"{'None, for it has only ' if len(names) == 1 else 'one of '}{names}."
+        )
+
+
+def _labels_for(y: Any, names: list[str], output: str | None) -> Any:
+    """The labels of the output that is looked at, where labels come for several or by name."""
+    if isinstance(y, list | tuple) and len(y) == len(names) > 1:
+        y = dict(zip(names, y, strict=True))
+    if not isinstance(y, Mapping):
+        return y
+    name = names[0] if output is None else output
+    if name not in y:
+        example = f"y[{next(iter(y))!r}]" if y else "an array"
+        raise ValueError(
+            f"`data` has no labels for the teacher's output '{name}'. Received: labels by name, "
+            f"for {list(y)}. Expected: the labels alone, such as {example}, or a dict with "
+            f"'{name}'."
+        )
+    return y[name]
+
+
 def _check_family(teacher: Teacher, output: str | None) -> None:
     families = getattr(getattr(teacher, "view", None), "families", {})
     names = [output] if output is not None else list(families)
@@ -237,7 +293,8 @@ def _pair(batch: Any) -> tuple[Any, Any]:
     if not isinstance(batch, list | tuple) or len(batch) < 2:
         raise TypeError(
             "`data` must be batches of (x, y). Received: a batch of type "
-            f"{type(batch).__name__}. Give the labels too."
+            f"{type(batch).__name__}. Give the labels too; arrays of all samples as a tuple "
+            "(x, y), for a list is taken for batches."
         )
     return batch[0], batch[1]
 

@@ -5,19 +5,20 @@ from typing import Any
 
 import numpy as np
 
-from keras_ats.checks import as_number
+from keras_ats.checks import as_number, one_of
 from keras_ats.diagnostics.report import Report
 from keras_ats.diagnostics.style import clean, look, new_figure, short
 
 
 def plot_temperature_map(
-    values: Mapping[tuple[float, float], float], label: str = "accuracy"
+    values: Mapping[tuple[float, float], float], label: str = "accuracy", mode: str = "max"
 ) -> Any:
     """Draws what students came to over correct and wrong temperature (figure 10).
 
     Args:
         values: Value by pair of correct and wrong temperature; pairs may be missing.
         label: What the values are. Defaults to `"accuracy"`.
+        mode: Whether more of it is better, `"max"` (default), or less, `"min"`.
 
     Returns:
         A `matplotlib.figure.Figure`; the best pair has a frame.
@@ -38,6 +39,7 @@ def plot_temperature_map(
             "`values` must be a dict of numbers by pair of temperatures. Received: "
             f"values={values!r}. Expected: such as {{(4.0, 2.0): 0.91}}."
         )
+    find = {"max": np.nanargmax, "min": np.nanargmin}[one_of(mode, "mode", ("max", "min"))]
     found = {pair: as_number(value, "values") for pair, value in values.items()}
     corrects, wrongs = (sorted({pair[side] for pair in found}) for side in (0, 1))
     grid = np.full((len(wrongs), len(corrects)), np.nan)
@@ -59,7 +61,7 @@ def plot_temperature_map(
                 color="white" if dark else "black",
                 fontsize=9,
             )
-    row, column = np.unravel_index(np.nanargmax(grid), grid.shape)
+    row, column = np.unravel_index(find(grid), grid.shape)
     x, y = [-0.46, 0.46, 0.46, -0.46, -0.46], [-0.46, -0.46, 0.46, 0.46, -0.46]
     axes.plot([column + one for one in x], [row + one for one in y], color="black", linewidth=2.5)
     axes.set(

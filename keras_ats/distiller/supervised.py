@@ -51,6 +51,8 @@ def auto_loss(view: View | None, kd_losses: dict[str | None, list[Any]]) -> Any:
 
 def _auto_loss(family: str | None, shape: Any, kd_losses: list[Any], place: str) -> Any:
     if family is None:
+        # Of a student that is trained alone, those that the others have.
+        kd_losses = [getattr(one, "in_place_of", one) for one in kd_losses]
         told = {one.family for one in kd_losses if isinstance(one, KDLoss)} - {None}
         family = next(iter(told)) if len(told) == 1 else None
         if family is None and any(isinstance(one, RegressionKD) for one in kd_losses):

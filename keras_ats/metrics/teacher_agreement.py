@@ -1,5 +1,6 @@
 """How often student and teacher choose the same classes."""
 
+import math
 from typing import Unpack
 
 import keras
@@ -55,4 +56,7 @@ class TeacherAgreement(PairMetric):
             )
         chosen = [ops.top_k(logits, self.k)[1] for logits in (student, teacher)]
         same = ops.expand_dims(chosen[0], -1) == ops.expand_dims(chosen[1], -2)
-        return ops.sum(ops.cast(same, "float32"), axis=(-2, -1)) / self.k
+        share = ops.sum(ops.cast(same, "float32"), axis=(-2, -1)) / self.k
+        # Of NaN a place is found too, and two models that say nothing else would agree.
+        said = ops.isnan(student) | ops.isnan(teacher)
+        return ops.where(ops.any(said, axis=-1), math.nan, share)

@@ -9,8 +9,10 @@ import keras
 import numpy as np
 
 from keras_ats import checks, files
+from keras_ats._keras import less_is_better
 from keras_ats.configurable import serialize
 from keras_ats.distiller.distiller import Distiller
+from keras_ats.distiller.kd_losses import as_losses
 from keras_ats.losses.asymmetric_temperature_kd import AsymmetricTemperatureKD
 from keras_ats.recipes import materials
 from keras_ats.recipes.trials import Nobody, Nothing, Results, Trial
@@ -33,6 +35,8 @@ class Comparison:
         values: As the attribute.
         seeds: As the attribute.
         metric: As the attribute.
+        mode: Whether more of it is better, `"max"`, or less, `"min"`; `"auto"` (default) reads it
+            off the name.
 
     Example:
 
@@ -46,10 +50,15 @@ class Comparison:
     """
 
     def __init__(
-        self, values: Mapping[str, Sequence[float]], seeds: Sequence[int], metric: str
+        self,
+        values: Mapping[str, Sequence[float]],
+        seeds: Sequence[int],
+        metric: str,
+        mode: str = "auto",
     ) -> None:
         self.values = {name: list(each) for name, each in values.items()}
         self.seeds, self.metric = list(seeds), metric
+        self._less_is_better = as_mode(mode, metric) == "min"
 
     def difference(self, method: str) -> tuple[float, float]:
         """Returns mean and standard error of the differences to the student alone, seed by seed.
@@ -70,8 +79,12 @@ class Comparison:
         return float(gaps.mean()), float(error)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns all values, as JSON takes them."""
-        return {"metric": self.metric, "seeds": self.seeds, "values": self.values}
+        """Returns all values, as JSON takes them: None for what is not a number."""
+        values = {
+            name: [None if math.isnan(one) else one for one in each]
+            for name, each in self.values.items()
+        }
+        return {"metric": self.metric, "seeds": self.seeds, "values": values}
 
     def __str__(self) -> str:
         """Returns one table."""
@@ -83,7 +96,8 @@ class Comparison:
             if name != ALONE:
                 mean, error = self.difference(name)
                 row[3] = f"{mean:+.4f}" + (f" ± {error:.4f}" if len(each) > 1 else "")
-                better = sum(a > b for a, b in zip(each, self.values[ALONE], strict=True))
+                pairs = zip(each, self.values[ALONE], strict=True)
+                better = sum(a < b if self._less_is_better else a > b for a, b in pairs)
                 row[4] = f"{better} of {len(each)}"
             rows.append(row)
         widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
@@ -95,6 +109,10 @@ class Comparison:
             "spread: standard deviation over seeds; difference: to the student alone, seed by "
             "seed, ± standard error"
         )
+        if self._less_is_better:
+            note += f"; less {self.metric} is better"
+        if any(math.isnan(one) for each in self.values.values() for one in each):
+            note += "; nan: the loss of a training became infinite or NaN"
         return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:], note])
 
     __repr__ = __str__
@@ -133,7 +151,8 @@ def compare(
     kd_weight: float = 0.5,
     student_weight: float | None = None,
     metric: str = "accuracy",
-    metrics: Sequence[Any] | None = None,
+    metrics: Sequence[Any] | Mapping[str, Any] | None = None,
+    mode: str = "auto",
     folder: str | Path | None = None,
     verbose: bool = True,
     **distiller: Any,
@@ -146,11 +165,12 @@ def compare(
 
     Args:
         teacher: As for `Distiller`.
-        build_student: A function without arguments that makes a new student of one output.
+        build_student: A function without arguments that makes a new student.
         train: `(x, y)` or `(x, y, sample_weight)`, or data that `fit` takes again and again.
         test: The same for `evaluate`. Choose nothing by it that you then report on it.
         kd_losses: Distillation losses by the name that they are to have in the table. None
-            (default) is `{"ATS (4, 2)": AsymmetricTemperatureKD(4, 2)}`.
+            (default) is `{"ATS (4, 2)": AsymmetricTemperatureKD(4, 2)}`. For models with several
+            outputs each is a dict in turn, as for `Distiller.compile`.
         epochs: Of each training. Defaults to 1.
         batch_size: Where `train` are arrays, as for `fit`. Defaults to None.
         steps_per_epoch: As for `fit`; data that never end need it. Defaults to None.
@@ -161,7 +181,10 @@ def compare(
         kd_weight: As for `Distiller.compile`; the student alone has weight 1. Defaults to 0.5.
         student_weight: As for `Distiller.compile`. Defaults to None.
         metric: The value of `evaluate` that is compared. Defaults to `"accuracy"`.
-        metrics: As for `Distiller.compile`. None (default) is `[metric]`, unless that is `"loss"`.
+        metrics: As for `Distiller.compile`. None (default) is `[metric]`, unless that is `"loss"`;
+            of several outputs `"kind_accuracy"` is the accuracy of the output `"kind"`.
+        mode: Whether more of the metric is better, `"max"`, or less, `"min"`. `"auto"` (default)
+            knows Keras's metrics and losses, and takes more of any other to be better.
         folder: Where finished runs are kept, so that a stopped comparison goes on. Defaults to
             None, which keeps nothing.
         verbose: Whether to show a progress bar. Defaults to True.
@@ -187,6 +210,7 @@ def compare(
     print(keras_ats.compare(teacher, build_student, (x, y), (x, y), seeds=[0, 1], verbose=False))
     ```
     """
+    mode = as_mode(mode, metric, metrics)
     if kd_losses is None:
         kd_losses = {"ATS (4, 2)": AsymmetricTemperatureKD(4, 2)}
     if not isinstance(kd_losses, Mapping) or not kd_losses or ALONE in kd_losses:
@@ -217,17 +241,15 @@ def compare(
     results = Results(as_file(folder, "comparison.json"), settings)
     # All before the first is trained: what cannot be distilled is said at once, and whatever draws
     # random numbers starts from the same state in each.
-    trials: dict[str, Trial | None] = {}
-    for name in (ALONE, *kd_losses):
-        if results.has(name, plan.seeds):
-            trials[name] = None
-        elif name == ALONE:
-            trials[name] = plan.alone(teacher, distiller)
-        else:
-            trials[name] = plan.distilled(teacher, kd_losses[name], distiller)
+    trials: dict[str, Trial | None] = dict.fromkeys((ALONE, *kd_losses))
+    for name, kd_loss in kd_losses.items():
+        if not results.has(name, plan.seeds):
+            trials[name] = plan.distilled(teacher, kd_loss, distiller)
+    if not results.has(ALONE, plan.seeds):
+        trials[ALONE] = plan.alone(teacher, next(iter(kd_losses.values())), distiller)
     bar = plan.progress(len(trials))
     values = {name: plan.run_seeds(name, trial, results, bar) for name, trial in trials.items()}
-    return Comparison(values, plan.seeds, plan.metric)
+    return Comparison(values, plan.seeds, plan.metric, mode)
 
 
 class Plan:
@@ -265,9 +287,15 @@ class Plan:
         metric: str,
         kd_weight: float,
         verbose: bool,
-        metrics: Sequence[Any] | None = None,
+        metrics: Sequence[Any] | Mapping[str, Any] | None = None,
         student_weight: float | None = None,
     ) -> None:
+        if isinstance(build_student, keras.Model):
+            raise TypeError(
+                "`build_student` must be a function that makes a new student in each call. "
+                f"Received: the model '{build_student.name}'. Expected: such as lambda: "
+                "keras.models.clone_model(student)."
+            )
         checks.check_function(build_student, "build_student", "it makes a new student")
         self.build_student, self.train, self.test = build_student, train, test
         self.epochs = checks.as_integer(epochs, "epochs")
@@ -284,12 +312,16 @@ class Plan:
         self.seeds = as_seeds(seeds)
         self.optimizer, self.loss = as_optimizer(optimizer), loss
         self.metric = checks.as_string(metric, "metric", "a value of `evaluate`")
-        self.metrics = as_metrics(metrics, metric)
+        self.metrics = (
+            metrics
+            if metrics is None or isinstance(metrics, Mapping)
+            else checks.as_list(metrics, "metrics", "['accuracy']")
+        )
         self.kd_weight = checks.non_negative_number(kd_weight, "kd_weight")
         self.student_weight = student_weight
         self.verbose = checks.as_boolean(verbose, "verbose")
         # The last one that was built.
-        self._student = build_student()
+        self._student = as_student(build_student())
 
     def settings(self, teacher: Any) -> dict[str, Any]:
         """Returns what runs must share to stand in one table."""
@@ -309,14 +341,21 @@ class Plan:
             "optimizer": serialize({**self.optimizer().get_config(), "name": None}),
         }
 
-    def alone(self, teacher: Any, options: dict[str, Any]) -> Trial:
-        """Returns the trial of the student without a teacher, on what it sees with one."""
-        given = [options.get(name) for name in ("teacher_from_logits", "teacher_inputs")]
+    def alone(self, teacher: Any, kd_loss: Any, options: dict[str, Any]) -> Trial:
+        """Returns the trial of the student without a teacher, on what it sees with one.
+
+        Args:
+            teacher: The teacher of the others.
+            kd_loss: A loss of theirs, from which `loss="auto"` tells what an output is for.
+            options: Other arguments of `Distiller`.
+        """
+        given = options.get("teacher_from_logits"), options.get("teacher_inputs")
         nobody = Nobody(as_teacher(teacher, *given))
         own = {name: options[name] for name in _OF_THE_STUDENT if name in options}
         # Nothing but the labels is left, where the other learns from the teacher alone.
         weights = {"kd_weight": 0.0, "loss": "auto" if self.loss is None else self.loss}
-        return self._trial(nobody, Nothing(), weights, own)
+        nothing = keras.tree.map_structure(Nothing, as_losses(kd_loss))
+        return self._trial(nobody, nothing, weights, own)
 
     def distilled(self, teacher: Any, kd_loss: Any, options: dict[str, Any]) -> Trial:
         """Returns the trial with a teacher and this loss."""
@@ -350,13 +389,19 @@ class Plan:
             )
         self._student = student
         distiller = Distiller(teacher, student, **options)
-        distiller.compile(self.optimizer(), kd_loss=kd_loss, metrics=self.metrics, **weights)
+        metrics = self.metrics
+        if metrics is None:
+            metrics = metrics_for(self.metric, getattr(distiller, "output_names", []))
+        distiller.compile(self.optimizer(), kd_loss=kd_loss, metrics=metrics, **weights)
         fit = {
             "epochs": self.epochs,
             "batch_size": self.batch_size,
             "steps_per_epoch": self.steps,
             "verbose": 0,
         }
+        if not isinstance(self.train, tuple | keras.utils.PyDataset):
+            # Such data come in their own order, and Keras warns of the True that is its default.
+            fit["shuffle"] = False
         return Trial(distiller, self.build_student, self.train, self.test, fit, self.metric)
 
 
@@ -373,6 +418,11 @@ def check_data(data: Any, name: str, steps: int | None) -> None:
             f"`{name}` must be (x, y), (x, y, sample_weight), or one set of data. Received: a "
             f"tuple of {len(data)}."
         )
+    if isinstance(data, list | Mapping) or hasattr(data, "shape"):
+        raise TypeError(
+            f"`{name}` must have inputs and labels: a tuple (x, y) of arrays, or a dataset of "
+            f"batches. Received: {name} of type {type(data).__name__}."
+        )
     if isinstance(data, Iterator):
         raise TypeError(
             f"`{name}` must be data that can be gone through once for each student. Received: "
@@ -384,6 +434,22 @@ def check_data(data: Any, name: str, steps: int | None) -> None:
         raise ValueError(
             f"`{name}` never ends. Received: {name}={data!r}, and no number of batches. {remedy}"
         )
+
+
+def as_student(made: Any) -> keras.Model:
+    """Returns what `build_student` made, or raises if it is no student that can be trained."""
+    if not isinstance(made, keras.Model):
+        raise TypeError(
+            f"`build_student` must return a new keras.Model. Received: {made!r} of type "
+            f"{type(made).__name__}."
+        )
+    if not made.built:
+        raise ValueError(
+            f"`build_student` must make a student whose weights exist. Received: '{made.name}', "
+            "which is not built. Give its first layer an input shape (keras.Input), or call it on "
+            "a batch before it is returned."
+        )
+    return made
 
 
 def as_seeds(seeds: Any) -> list[int]:
@@ -416,12 +482,40 @@ def as_optimizer(optimizer: Any) -> Callable[[], keras.optimizers.Optimizer]:
     return optimizer
 
 
-def as_metrics(metrics: Any, metric: Any) -> list[Any]:
-    """Returns the metrics that are to be logged: those given, or the one that counts."""
-    if metrics is not None:
-        return checks.as_list(metrics, "metrics", "['accuracy']")
-    # Logged in any case.
-    return [] if metric in ("loss", "student_loss") else [metric]
+def metrics_for(metric: str, outputs: Sequence[str]) -> Any:
+    """Returns the metrics that the one that counts needs.
+
+    Args:
+        metric: Its name in the logs.
+        outputs: Names of the student's outputs, with which it may begin.
+    """
+    if metric in ("loss", "student_loss"):
+        return []  # Logged in any case.
+    for output in outputs if len(outputs) > 1 else ():
+        if metric.startswith(f"{output}_"):
+            rest = metric.removeprefix(f"{output}_")
+            return {} if rest == "loss" else {output: [rest]}
+    return [metric]
+
+
+def as_mode(mode: Any, metric: Any, metrics: Any = None) -> str:
+    """Returns `"min"` where less of a metric is better, else `"max"`.
+
+    Args:
+        mode: `"min"`, `"max"`, or `"auto"`, which looks.
+        metric: Its name in the logs.
+        metrics: Metrics of which it may be one.
+    """
+    mode = checks.one_of(mode, "mode", ("auto", "min", "max"))
+    name = checks.as_string(metric, "metric", "a value of `evaluate`")
+    if mode != "auto":
+        return mode
+    if name == "loss" or name.endswith("_loss"):
+        return "min"
+    # An output's name may stand in front.
+    ends = [name, *(name[place + 1 :] for place, letter in enumerate(name) if letter == "_")]
+    given = [one for one in keras.tree.flatten(metrics) if getattr(one, "name", None) in ends]
+    return "min" if any(map(less_is_better, given or ends)) else "max"
 
 
 def as_file(folder: Any, name: str) -> Path | None:

@@ -8,12 +8,13 @@ import keras
 import numpy as np
 
 from keras_ats import checks
+from keras_ats.distiller.kd_losses import as_losses, by_key
 from keras_ats.losses.asymmetric_temperature_kd import AsymmetricTemperatureKD
-from keras_ats.losses.lookup import get
-from keras_ats.recipes.comparison import ALONE, Plan, as_file
+from keras_ats.recipes.comparison import ALONE, Plan, as_file, as_mode
 from keras_ats.recipes.trials import Results
 
 _Pair = tuple[float, float]
+_TEMPERATURES = ("correct_temperature", "wrong_temperature")
 
 
 class TemperatureSearch:
@@ -28,6 +29,8 @@ class TemperatureSearch:
         values: As the attribute.
         alone: As the attribute.
         metric: As the attribute.
+        mode: Whether more of it is better, `"max"`, or less, `"min"`; `"auto"` (default) reads it
+            off the name.
 
     Example:
 
@@ -40,10 +43,15 @@ class TemperatureSearch:
     """
 
     def __init__(
-        self, values: Mapping[_Pair, Sequence[float]], alone: Sequence[float], metric: str
+        self,
+        values: Mapping[_Pair, Sequence[float]],
+        alone: Sequence[float],
+        metric: str,
+        mode: str = "auto",
     ) -> None:
         self.values = {pair: list(each) for pair, each in values.items()}
         self.alone, self.metric = list(alone), metric
+        self._sign = -1 if as_mode(mode, metric) == "min" else 1
 
     @property
     def means(self) -> dict[_Pair, float]:
@@ -52,25 +60,37 @@ class TemperatureSearch:
 
     @property
     def best(self) -> _Pair:
-        """The pair with the largest mean."""
-        means = self.means
-        return max(means, key=lambda pair: means[pair])
+        """The pair with the best mean."""
+        best, mean = self._best_first()[0]
+        if np.isnan(mean):
+            raise ValueError(
+                "No pair is best: the loss of a training became infinite or NaN with each of "
+                f"{list(self.values)}. Look at the data with np.isfinite(x).all(), or take a "
+                "smaller learning rate."
+            )
+        return best
 
     def __str__(self) -> str:
         """Returns the pairs, the best first, and the student alone."""
-        means = sorted(self.means.items(), key=lambda one: -one[1])
+        means = self._best_first()
         lines = [f"correct  wrong  {self.metric}", "-" * (16 + len(self.metric))]
         lines += [f"{pair[0]:7.4g}  {pair[1]:5.4g}  {mean:.4f}" for pair, mean in means]
         return "\n".join([*lines, f"student alone    {np.mean(self.alone):.4f}"])
 
     __repr__ = __str__
 
+    def _best_first(self) -> list[tuple[_Pair, float]]:
+        def rank(one: tuple[_Pair, float]) -> tuple[bool, float]:
+            return bool(np.isnan(one[1])), -self._sign * one[1]
+
+        return sorted(self.means.items(), key=rank)
+
     def plot(self) -> Any:
         """Returns the heat map, a matplotlib figure; needs the extra `plot`."""
         from keras_ats.diagnostics.result_figures import plot_temperature_map
 
         label = f"{self.metric} (student alone: {np.mean(self.alone):.3f})"
-        return plot_temperature_map(self.means, label)
+        return plot_temperature_map(self.means, label, "min" if self._sign < 0 else "max")
 
 
 def search_temperatures(
@@ -90,6 +110,7 @@ def search_temperatures(
     loss: Any = "auto",
     kd_weight: float = 0.5,
     metric: str = "accuracy",
+    mode: str = "auto",
     folder: str | Path | None = None,
     verbose: bool = True,
     **distiller: Any,
@@ -101,7 +122,7 @@ def search_temperatures(
 
     Args:
         teacher: As for `Distiller`; a `CachedTeacher`, which need not be run, makes it cheap.
-        build_student: A function without arguments that makes a new student of one output.
+        build_student: A function without arguments that makes a new student.
         train: As for `compare`.
         validation: The same for `evaluate`: held-out data, never those of the test.
         correct_temperatures: To be tried. Defaults to 2, 4, 6, 8.
@@ -110,12 +131,15 @@ def search_temperatures(
         batch_size: Where `train` are arrays. Defaults to None.
         steps_per_epoch: As for `fit`; data that never end need it. Defaults to None.
         kd_loss: A loss with a correct and a wrong temperature. None (default) is
-            `AsymmetricTemperatureKD`; `BernoulliKD()` is for sigmoid heads.
+            `AsymmetricTemperatureKD`; `BernoulliKD()` is for sigmoid heads. For models with several
+            outputs a dict, as for `Distiller.compile`: those of its losses that have the two
+            temperatures get them.
         seeds: Of weights and order. Defaults to 0 and 1.
         optimizer: Its name, or a function that makes one anew. Defaults to `"adam"`.
         loss: As for `Distiller.compile`. Defaults to `"auto"`.
         kd_weight: As for `Distiller.compile`. Defaults to 0.5.
-        metric: The value of `evaluate` that counts, larger being better. Defaults to `"accuracy"`.
+        metric: The value of `evaluate` that counts. Defaults to `"accuracy"`.
+        mode: As for `compare`. Defaults to `"auto"`.
         folder: Where finished runs are kept, so that a stopped search goes on. Defaults to None.
         verbose: Whether to show a progress bar. Defaults to True.
         **distiller: Other arguments of `Distiller`.
@@ -143,6 +167,7 @@ def search_temperatures(
     found.best
     ```
     """
+    mode = as_mode(mode, metric)
     grids = [
         [checks.temperature(one, name) for one in checks.as_list(given, name, "[4.0, 8.0]")]
         for name, given in (
@@ -176,36 +201,40 @@ def search_temperatures(
         kd_loss = AsymmetricTemperatureKD(*pairs[0])
     else:
         kd_loss = with_two_temperatures(kd_loss)
-        settings["kd_loss"] = type(kd_loss).__name__
+        settings["kd_loss"] = keras.tree.map_structure(lambda one: type(one).__name__, kd_loss)
     results = Results(as_file(folder, "temperatures.json"), settings)
     bar = plan.progress(len(pairs) + 1)
     names = {pair: f"{pair[0]:g}, {pair[1]:g}" for pair in pairs}
     alone, trial = None, None
-    if not results.has(ALONE, plan.seeds):
-        alone = plan.alone(teacher, distiller)
     if not all(results.has(name, plan.seeds) for name in names.values()):
         # Before the first student is trained: what cannot be distilled is said at once.
         trial = plan.distilled(teacher, kd_loss, distiller)
+    if not results.has(ALONE, plan.seeds):
+        alone = plan.alone(teacher, kd_loss, distiller)
     of_alone = plan.run_seeds(ALONE, alone, results, bar)
     values = {}
     for pair, name in names.items():
         if trial is not None:
             trial.settings = {
-                id(kd_loss.correct_temperature): pair[0],
-                id(kd_loss.wrong_temperature): pair[1],
+                id(getattr(one, name)): value
+                for one in filter(_has_two_temperatures, by_key(kd_loss).values())
+                for name, value in zip(_TEMPERATURES, pair, strict=True)
             }
         values[pair] = plan.run_seeds(name, trial, results, bar)
-    return TemperatureSearch(values, of_alone, plan.metric)
+    return TemperatureSearch(values, of_alone, plan.metric, mode)
 
 
 def with_two_temperatures(kd_loss: Any) -> Any:
     """Returns a loss, or raises if it does not have the two temperatures that are tried."""
-    found = get(kd_loss)
-    has_both = hasattr(found, "correct_temperature") and hasattr(found, "wrong_temperature")
-    if not has_both:
+    found = as_losses(kd_loss)
+    if not any(map(_has_two_temperatures, by_key(found).values())):
         raise TypeError(
             "`kd_loss` must have two temperatures to try. Received: "
             f"kd_loss={kd_loss!r}. Expected: AsymmetricTemperatureKD(), or BernoulliKD() for "
             "sigmoid heads."
         )
     return found
+
+
+def _has_two_temperatures(loss: Any) -> bool:
+    return all(hasattr(loss, name) for name in _TEMPERATURES)

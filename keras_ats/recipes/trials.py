@@ -1,6 +1,7 @@
 """Students trained again and again: the same budget, several seeds, kept when they are done."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,9 +48,22 @@ class Nobody:
 
 
 class Nothing(DistillationLoss):
-    """The loss that goes with `Nobody`."""
+    """The loss that goes with `Nobody`.
+
+    Args:
+        in_place_of: The loss that other students have, which says what their output is for.
+    """
 
     name = "nothing"
+
+    def __init__(self, in_place_of: DistillationLoss) -> None:
+        self.in_place_of = in_place_of
+        super().__init__()
+
+    @property
+    def named_variables(self) -> dict[str, keras.Variable]:
+        """None: those of the other loss are not trained here."""
+        return {}
 
     def parts(self, lesson: Lesson) -> dict[str, Tensor]:
         """Returns 0."""
@@ -98,6 +112,12 @@ class Trial:
         """Trains a new student and returns Keras's history."""
         keras.utils.set_random_seed(seed)
         fresh = self.build_student()
+        shapes = [[one.shape for one in each.variables] for each in (self.distiller.student, fresh)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                "`build_student` must make the same network in each call. Received: weights of "
+                f"shapes {shapes[1]} after {shapes[0]}."
+            )
         for variable, new in zip(self.distiller.student.variables, fresh.variables, strict=True):
             variable.assign(ops.convert_to_numpy(new))
         for variable, value in self._rest:
@@ -107,8 +127,11 @@ class Trial:
         return self.distiller.fit(**_arguments(self.train), **self.options)
 
     def run(self, seed: int) -> float:
-        """Trains a new student and returns what it comes to."""
-        self.fit(seed)
+        """Trains a new student and returns what it comes to; NaN if its loss has become one."""
+        history = getattr(self.fit(seed), "history", {})
+        # Its answers would be one class for all, and their accuracy a number like any other.
+        if not np.isfinite(history.get("loss", [0.0])[-1]):
+            return math.nan
         logs = self.distiller.evaluate(**_arguments(self.test), verbose=0, return_dict=True)
         self._check_metric(logs)
         return float(logs[self.metric])

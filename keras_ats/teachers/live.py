@@ -99,16 +99,27 @@ class LiveTeacher(Teacher):
         )
 
 
-def as_teacher(teacher: Any, from_logits: FromLogits, inputs: TeacherInputs) -> Teacher:
-    """Returns a model as a `LiveTeacher`; any other `Teacher` as it is."""
+def as_teacher(
+    teacher: Any,
+    from_logits: FromLogits,
+    inputs: TeacherInputs,
+    expected: str = "Distiller(teacher, student)",
+) -> Teacher:
+    """Returns a model as a `LiveTeacher`; any other `Teacher` as it is.
+
+    Args:
+        teacher: What was given.
+        from_logits: As for `LiveTeacher`.
+        inputs: Likewise.
+        expected: What should have been written, for the message.
+    """
     if isinstance(teacher, keras.Model):
         return LiveTeacher(teacher, from_logits, inputs)
     if isinstance(teacher, Teacher) and not isinstance(teacher, type):
         return teacher
     raise TypeError(
         f"`teacher` must be a keras.Model or a keras_ats.teachers.Teacher. Received: {teacher!r} "
-        f"of type {type(teacher).__name__}.{origin_of(teacher)} Expected: Distiller(teacher, "
-        "student)."
+        f"of type {type(teacher).__name__}.{origin_of(teacher)} Expected: {expected}."
     )
 
 

@@ -168,10 +168,12 @@ def checked_logits(given: Any, what: str) -> Array:
             "sample becomes a unit by logits[..., None]."
         )
     logits = array.astype(np.float32)
-    if not np.isfinite(logits.max(axis=-1)).all():
+    bad = ~np.isfinite(logits.max(axis=-1))
+    if bad.any():
         raise ValueError(
             f"{what} must be finite, but for classes that a teacher does not have (minus "
-            "infinity). Received: NaN or infinity. Look at the teacher and its inputs."
+            f"infinity). Received: NaN or infinity in {bad.sum()} of {bad.size} rows. Look at the "
+            "teacher and its inputs."
         )
     if logits.min() >= 0 and np.allclose(logits.sum(axis=-1), 1.0, atol=1e-3):
         raise ValueError(
