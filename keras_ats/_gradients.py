@@ -14,6 +14,8 @@ from keras_ats.types import Tensor
 
 # Entries that are worked on at a time, so that what is made of them stays within a CPU's cache.
 _CHUNK = 2**17
+# More where torch is called once for each step of a formula, which then takes as long as its work.
+_CHUNK_OF_MANY_CALLS = 2**19
 # An accelerator has more lanes to fill.
 _CHUNK_OF_ACCELERATOR = 2**24
 # Compiled backends fuse what a small batch needs as well.
@@ -29,7 +31,7 @@ class RowLoss(NamedTuple):
 
     Attributes:
         losses: Of logits and constants: the loss of each row `(N,)`, and what `gradient` needs of
-            each row, `(N, 1)`. Differentiable twice as it is.
+            each row, `(N, 1)` or more. Differentiable twice as it is.
         gradient: Of logits, constants and what was kept: the gradient of each row `(N, C)`.
         on_torch: Of logits, constants and an array `(N, C)` for the gradient or None: the loss of
             each row, and what the gradient is still to be multiplied by, a scalar or `(N, 1)`, or
@@ -66,6 +68,28 @@ def is_worth_own_gradient(logits: Tensor, least_on_torch: int = 0) -> bool:
     return size >= _WORTH_COMPILING
 
 
+def made_forth(values: Callable[[Tensor, Constants], Tensor]) -> RowLoss:
+    """A loss whose gradient the backend itself makes, on the way forth, of some rows at a time.
+
+    What it keeps for that is as large as those rows, and gone with them: whatever the formula, what
+    is left of the batch is its gradient. For torch and JAX: XLA does not compile the second
+    derivative of a loop of TensorFlow's.
+
+    Args:
+        values: Of logits and constants: the loss of each row `(N,)`, which depends on no other row.
+    """
+
+    def losses(logits: Tensor, constants: Constants) -> tuple[Tensor, Sequence[Tensor]]:
+        if keras.backend.backend() == "jax":
+            return _both_on_jax(values, logits, constants)
+        return values(logits, constants), ()
+
+    def gradient(logits: Tensor, constants: Constants, kept: Sequence[Tensor]) -> Tensor:
+        return kept[0]
+
+    return RowLoss(losses, gradient, functools.partial(_both_on_torch, values))
+
+
 def with_own_gradient(loss: RowLoss, logits: Tensor, constants: Constants) -> Tensor:
     """The loss of each row, differentiable in the logits alone.
 
@@ -84,9 +108,12 @@ def with_own_gradient(loss: RowLoss, logits: Tensor, constants: Constants) -> Te
     return (_on_jax if backend == "jax" else _on_tensorflow)(loss, logits, constants)
 
 
-def chunks_of_rows(logits: Any) -> Iterator[slice]:
+def chunks_of_rows(logits: Any, entries: int | None = None) -> Iterator[slice]:
     """For torch: rows some at a time, few enough for what is made of them to stay in a cache."""
-    entries = _CHUNK if logits.device.type == "cpu" else _CHUNK_OF_ACCELERATOR
+    if logits.device.type != "cpu":
+        entries = _CHUNK_OF_ACCELERATOR
+    elif entries is None:
+        entries = _CHUNK
     size = max(1, entries // logits.shape[-1])
     return (slice(start, start + size) for start in range(0, len(logits), size))
 
@@ -188,11 +215,44 @@ def _losses_on_jax(
     whole = (number - 1) * size
 
     def joined(values: Any) -> Any:
+        if number * size == count:
+            return values.reshape(count, *values.shape[2:])
         first = values[:-1].reshape(whole, *values.shape[2:])
         return jax.numpy.concatenate([first, values[-1, size - (count - whole) :]])
 
     values, kept = jax.lax.map(rows, starts)
     return joined(values), [joined(one) for one in kept]
+
+
+def _both_on_jax(
+    values: Callable[[Tensor, Constants], Tensor], logits: Tensor, constants: Constants
+) -> tuple[Tensor, Sequence[Tensor]]:
+    import jax
+
+    found, pull = jax.vjp(lambda logits: values(logits, constants), logits)
+    return found, pull(jax.numpy.ones_like(found))
+
+
+def _both_on_torch(
+    values: Callable[[Tensor, Constants], Tensor],
+    logits: Tensor,
+    constants: Constants,
+    gradient: Tensor | None,
+) -> tuple[Tensor, None]:
+    import torch
+
+    found = logits.new_empty(len(logits))
+    for rows in chunks_of_rows(logits, _CHUNK_OF_MANY_CALLS):
+        given, here = logits[rows].detach(), rows_of(constants, rows)
+        if gradient is None:
+            found[rows] = values(given, here)
+            continue
+        given.requires_grad_()
+        with torch.enable_grad():
+            of_rows = values(given, here)
+            (gradient[rows],) = torch.autograd.grad(of_rows.sum(), given)
+        found[rows] = of_rows.detach()
+    return found, None
 
 
 def _on_tensorflow(loss: RowLoss, logits: Tensor, constants: Constants) -> Tensor:

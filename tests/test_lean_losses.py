@@ -8,7 +8,8 @@ from keras import ops
 
 import keras_ats
 from keras_ats import _gradients
-from keras_ats.losses import label_crossentropy, soft_target_kd
+from keras_ats.losses import label_crossentropy, row_by_row, soft_target_kd
+from keras_ats.ops import absent_classes
 
 ROWS, CLASSES = 13, 11
 RNG = np.random.default_rng(0)
@@ -31,6 +32,19 @@ losses, temperatures = keras_ats.losses, keras_ats.temperatures
 
 def label_loss(student, teacher, *, labels):
     return losses.LabelCrossentropy(reduction="none")(labels, student)
+
+
+class OfRows(losses.KDLoss):
+    """Any formula, its gradient made on the way forth; a cheap one, for what compiles."""
+
+    @row_by_row.row_by_row
+    def call(self, lesson):
+        student, teacher = (
+            ops.softmax(absent_classes.finite_logits(side.logits))
+            for side in (lesson.student, lesson.teacher)
+        )
+        label = keras_ats.ops.label_distribution(lesson.labels, student)
+        return ops.sum((1.0 + label) * ops.square(student - teacher), axis=-1)
 
 
 CASES = {
@@ -56,18 +70,32 @@ CASES = {
     "labels": (label_loss, ABSENT[0], TEACHER, np.where(IDS == 3, 5, IDS)),
     "soft labels": (label_loss, STUDENT, TEACHER, SOFT),
 }
+if keras.backend.backend() != "tensorflow":
+    CASES["row by row"] = OfRows(reduction="none"), *ABSENT, OUT_OF_RANGE
+if keras.backend.backend() == "torch":  # Nothing to compile.
+    CASES |= {
+        "DKD": (losses.DecoupledKD(reduction="none"), *ABSENT, OUT_OF_RANGE),
+        "DKD, soft labels": (losses.DecoupledKD(reduction="none"), STUDENT, TEACHER, SOFT),
+        "NKD": (losses.NormalizedKD(3.0, reduction="none"), *ABSENT, OUT_OF_RANGE),
+        "RLD": (losses.RefinedLogitKD(reduction="none"), *ABSENT, OUT_OF_RANGE),
+    }
 
 
 @pytest.fixture
 def small_is_worth_it(monkeypatch):
     """Lets these small batches take the way of large ones, in several chunks."""
     monkeypatch.setattr(_gradients, "_WORTH_COMPILING", 1)
-    monkeypatch.setattr(label_crossentropy, "_LEAST_ON_TORCH", 1)
-    monkeypatch.setattr(_gradients, "_CHUNK", 5 * CLASSES)
+    for module in (label_crossentropy, row_by_row):
+        monkeypatch.setattr(module, "_LEAST_ON_TORCH", 1)
+    for chunk in ("_CHUNK", "_CHUNK_OF_MANY_CALLS"):
+        monkeypatch.setattr(_gradients, chunk, 5 * CLASSES)
+
+
+MODULES = soft_target_kd, label_crossentropy, row_by_row
 
 
 def plainly(monkeypatch):
-    for module in (soft_target_kd, label_crossentropy):
+    for module in MODULES:
         monkeypatch.setattr(module, "is_worth_own_gradient", lambda *_: False)
 
 
@@ -121,7 +149,7 @@ class Case:
 @pytest.mark.parametrize("name", CASES)
 def test_as_the_plain_form(name, small_is_worth_it, monkeypatch):
     ways = []
-    for module in (soft_target_kd, label_crossentropy):
+    for module in MODULES:
 
         def counted(*arguments, asked=module.is_worth_own_gradient):
             ways.append(asked(*arguments))
@@ -193,6 +221,20 @@ def test_what_takes_the_plain_way():
     )
     assert [loss._is_ordinary for loss in ordinary] == [True] * len(ordinary)
     assert [loss._is_ordinary for loss in others] == [False] * len(others)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="the others' plain way is as good")
+def test_what_is_not_taken_row_by_row():
+    class OtherTargets(losses.DecoupledKD):
+        def soft_targets(self, lesson, temperature):
+            return super().soft_targets(lesson, temperature)
+
+    trained = losses.DecoupledKD()
+    trained.temperature.trainable = True
+    smooth = losses.DecoupledKD(adjustment=keras_ats.adjustments.Smooth(0.1))
+    ordinary = losses.DecoupledKD(), losses.NormalizedKD(), losses.RefinedLogitKD()
+    assert all(map(row_by_row._takes_rows, ordinary))
+    assert not any(map(row_by_row._takes_rows, (OtherTargets(), trained, smooth)))
 
 
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="torch keeps what it is told to")

@@ -9,6 +9,7 @@ from keras_ats import checks
 from keras_ats.adjustments.adjustment import Adjustment
 from keras_ats.adjustments.chain import as_adjustment
 from keras_ats.losses.kd_loss import KDLoss, LossOptions
+from keras_ats.losses.row_by_row import row_by_row
 from keras_ats.ops.class_groups import correct_wrong_log_softmax, wrong_class_log_softmax
 from keras_ats.ops.divergences import kl_divergence
 from keras_ats.record import Lesson
@@ -80,6 +81,7 @@ class DecoupledKD(KDLoss):
         """Returns the temperature, for teacher and student."""
         return None if self.adjustment is not None else (self.temperature, self.temperature)
 
+    @row_by_row
     def call(self, lesson: Lesson) -> Tensor:
         """Returns the loss of each position, shape `(...,)`."""
         temperature, labels = self.temperature.value, lesson.labels

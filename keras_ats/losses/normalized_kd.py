@@ -10,9 +10,10 @@ from keras_ats import checks
 from keras_ats.adjustments.adjustment import Adjustment
 from keras_ats.adjustments.chain import as_adjustment
 from keras_ats.losses.kd_loss import KDLoss, LossOptions
+from keras_ats.losses.row_by_row import row_by_row
 from keras_ats.ops.class_groups import wrong_class_log_softmax
 from keras_ats.ops.divergences import cross_entropy
-from keras_ats.ops.labels import label_indicator
+from keras_ats.ops.labels import class_of_label
 from keras_ats.ops.softmax import temperature_log_softmax
 from keras_ats.record import Lesson
 from keras_ats.types import Tensor
@@ -81,15 +82,16 @@ class NormalizedKD(KDLoss):
         )
         self.adjustment = as_adjustment(adjustment)
 
+    @row_by_row
     def call(self, lesson: Lesson) -> Tensor:
         """Returns the loss of each position, shape `(...,)`."""
         temperature, student_logits = self.temperature.value, lesson.student.logits
-        label = label_indicator(lesson.labels, student_logits)
-        trust = ops.exp(self.soft_targets(lesson, 1.0))
-        correct_part = -ops.sum(
-            ops.where(label, trust * temperature_log_softmax(student_logits), 0.0),
-            axis=-1,
+        label = class_of_label(lesson.labels, student_logits)
+        trust, answer = (
+            ops.take_along_axis(one, ops.maximum(label, 0), axis=-1)
+            for one in (self.soft_targets(lesson, 1.0), temperature_log_softmax(student_logits))
         )
+        correct_part = -ops.squeeze(ops.where(label >= 0, ops.exp(trust) * answer, 0.0), axis=-1)
         targets = self.soft_targets(lesson, temperature)
         wrong_part = cross_entropy(
             wrong_class_log_softmax(targets, label),

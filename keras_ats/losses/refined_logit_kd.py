@@ -10,9 +10,10 @@ from keras_ats import checks
 from keras_ats.adjustments.adjustment import Adjustment
 from keras_ats.adjustments.chain import as_logit_adjustment
 from keras_ats.losses.kd_loss import KDLoss, LossOptions
-from keras_ats.ops.class_groups import correct_wrong_log_softmax, weighted_log_softmax
+from keras_ats.losses.row_by_row import row_by_row
+from keras_ats.ops.class_groups import chosen_log_softmax, correct_wrong_log_softmax
 from keras_ats.ops.divergences import kl_divergence
-from keras_ats.ops.labels import label_indicator, top_class_indicator
+from keras_ats.ops.labels import class_of_label
 from keras_ats.record import Lesson
 from keras_ats.types import Tensor
 
@@ -86,23 +87,24 @@ class RefinedLogitKD(KDLoss):
             wrong_weight, "wrong_weight", checks.non_negative_number
         )
 
+    @row_by_row
     def call(self, lesson: Lesson) -> Tensor:
         """Returns the loss of each position, shape `(...,)`."""
         temperature, correct_temperature = self.temperature.value, self.correct_temperature.value
         student_logits, teacher_logits = lesson.student.logits, lesson.teacher.logits
-        label = label_indicator(lesson.labels, teacher_logits)
+        label = class_of_label(lesson.labels, teacher_logits)
+        top = ops.cast(ops.argmax(teacher_logits, axis=-1, keepdims=True), "int32")
         # Without a label there is no first choice to hold the student to either.
-        labelled = ops.any(label, axis=-1, keepdims=True)
-        top = ops.logical_and(top_class_indicator(teacher_logits), labelled)
+        top = ops.where(label >= 0, top, -1)
         correct_part = kl_divergence(
             correct_wrong_log_softmax(teacher_logits, top, correct_temperature),
             correct_wrong_log_softmax(student_logits, label, correct_temperature),
         )
-        label_logit = ops.sum(ops.where(label, teacher_logits, 0.0), axis=-1, keepdims=True)
-        below = ops.logical_and(teacher_logits < label_logit, labelled)
+        label_logit = ops.take_along_axis(teacher_logits, ops.maximum(label, 0), axis=-1)
+        below = ops.logical_and(teacher_logits < label_logit, label >= 0)
         wrong_part = kl_divergence(
-            weighted_log_softmax(teacher_logits, below, temperature),
-            weighted_log_softmax(student_logits, below, temperature),
+            chosen_log_softmax(teacher_logits, below, temperature),
+            chosen_log_softmax(student_logits, below, temperature),
         )
         return (
             self.correct_weight * correct_temperature**2 * correct_part

@@ -59,8 +59,28 @@ def label_indicator(labels: Tensor, logits: Tensor) -> Tensor:
     keras_ats.ops.label_indicator([1], np.zeros((1, 3)))  # [[False, True, False]]
     ```
     """
-    distribution = label_distribution(labels, logits)
-    return ops.logical_and(top_class_indicator(distribution), distribution > 0)
+    classes = ops.arange(logits.shape[-1], dtype="int32")
+    return class_of_label(labels, logits) == classes
+
+
+def class_of_label(labels: Tensor, logits: Tensor) -> Tensor:
+    """The id of the class that is the label, int32, `(..., 1)`: -1 where there is none.
+
+    Args:
+        labels: Labels in any form of `label_distribution`; of a soft row the first largest entry.
+        logits: Tensor of shape `(..., C)`; only its shape is used.
+    """
+    labels = ops.convert_to_tensor(_as_tensor(labels, "labels"))
+    if are_class_ids(labels, logits):
+        logits = _as_tensor(logits, "logits")
+        ids = ops.cast(labels, "int32")
+        if len(ids.shape) < len(logits.shape):
+            ids = ops.expand_dims(ids, axis=-1)
+        is_class = ops.logical_and(ids >= 0, ids < logits.shape[-1])
+    else:
+        ids = ops.cast(ops.argmax(labels, axis=-1, keepdims=True), "int32")
+        is_class = ops.max(labels, axis=-1, keepdims=True) > 0
+    return ops.where(is_class, ids, -1)
 
 
 def top_class_indicator(values: Tensor) -> Tensor:
