@@ -59,8 +59,8 @@ def label_indicator(labels: Tensor, logits: Tensor) -> Tensor:
     keras_ats.ops.label_indicator([1], np.zeros((1, 3)))  # [[False, True, False]]
     ```
     """
-    classes = ops.arange(logits.shape[-1], dtype="int32")
-    return class_of_label(labels, logits) == classes
+    label = class_of_label(labels, logits)
+    return label == ops.arange(_as_tensor(logits, "logits").shape[-1], dtype="int32")
 
 
 def class_of_label(labels: Tensor, logits: Tensor) -> Tensor:
