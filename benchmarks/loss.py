@@ -3,12 +3,15 @@
     KERAS_BACKEND=torch python benchmarks/loss.py [--shape 1024 32000] [--short] [--output]
 
 Value and gradient of the objective that a step minimises, half labels and half teacher, from logits
-in memory. The floor is what no distillation can do without: the labels' cross-entropy with its
-gradient, and the teacher's softmax. Memory is the peak beyond both logits; the gradient, as large
-as one of them, is part of it for every contestant. On TensorFlow and JAX all is compiled by XLA, as
-`fit` does. See `harness` for how it is measured.
+in memory; with `--rivals` DKD, NKD and RLD take the places of ATS and KD, each once more in the
+plain form, whose gradient the backend makes of the whole batch. The floor is what no distillation
+can do without: the labels' cross-entropy with its gradient, and the teacher's softmax. Memory is
+the peak beyond both logits; the gradient, as large as one of them, is part of it for every
+contestant. On TensorFlow and JAX all is compiled by XLA, as `fit` does. See `harness` for how it is
+measured.
 """
 
+import argparse
 from collections.abc import Callable
 
 import harness
@@ -29,9 +32,7 @@ Objective = Callable[[object, object, object], tuple[object, object]]
 def main() -> None:
     arguments = harness.parse_arguments(
         __doc__,
-        lambda parser: parser.add_argument(
-            "--shape", type=int, nargs=2, help="rows and classes; all three shapes by default"
-        ),
+        add_options,
     )
     shapes = [tuple(arguments.shape)] if arguments.shape else list(SHAPES)
     if arguments.short and not arguments.shape:
@@ -40,9 +41,17 @@ def main() -> None:
         measure(rows, classes, arguments)
 
 
-def measure(rows: int, classes: int, arguments: object) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What this script takes besides the harness's options."""
+    parser.add_argument(
+        "--shape", type=int, nargs=2, help="rows and classes; all three shapes by default"
+    )
+    parser.add_argument("--rivals", action="store_true", help="DKD, NKD and RLD")
+
+
+def measure(rows: int, classes: int, arguments: argparse.Namespace) -> None:
     """Measures one shape and publishes it."""
-    runs = contestants(rows, classes)
+    runs = contestants(rows, classes, arguments.rivals)
     memory = {name: round(harness.peak_mib(run), 1) for name, run in runs.items()}
     calls = CALLS.get(classes, 1)
     rounds = harness.measure(
@@ -55,12 +64,13 @@ def measure(rows: int, classes: int, arguments: object) -> None:
         peak_mib_beyond_logits=memory,
         mib_of_one_array=round(4 * rows * classes / 2**20, 1),
     )
-    harness.publish(found, f"loss_{keras.backend.backend()}_{rows}x{classes}", arguments)
+    subject = "rivals" if arguments.rivals else "loss"
+    harness.publish(found, f"{subject}_{keras.backend.backend()}_{rows}x{classes}", arguments)
     for name, mib in memory.items():
         print(f"  {name:<52} {mib:9.1f} MiB")
 
 
-def contestants(rows: int, classes: int) -> dict[str, harness.Contestant]:
+def contestants(rows: int, classes: int, rivals: bool) -> dict[str, harness.Contestant]:
     """One callable per contestant, each for value and gradient."""
     rng = np.random.default_rng(0)
     student = ops.convert_to_tensor(rng.standard_normal((rows, classes), dtype="float32"))
@@ -86,14 +96,31 @@ def contestants(rows: int, classes: int) -> dict[str, harness.Contestant]:
 
     objectives = {
         "floor": floor,
-        "keras_ats ATS": ours(keras_ats.losses.AsymmetricTemperatureKD(4.0, 2.0)),
-        "keras_ats KD": ours(keras_ats.losses.TemperatureKD(TEMPERATURE)),
-        "keras.distillation KD": theirs,
     }
+    if rivals:
+        for loss in (
+            keras_ats.losses.DecoupledKD(),
+            keras_ats.losses.NormalizedKD(),
+            keras_ats.losses.RefinedLogitKD(),
+        ):
+            name = type(loss).__name__
+            objectives |= {name: ours(loss), f"{name}, plain form": ours(in_plain_form(loss))}
+    else:
+        objectives |= {
+            "keras_ats ATS": ours(keras_ats.losses.AsymmetricTemperatureKD(4.0, 2.0)),
+            "keras_ats KD": ours(keras_ats.losses.TemperatureKD(TEMPERATURE)),
+            "keras.distillation KD": theirs,
+        }
     return {
         name: differentiated(objective, student, teacher, labels)
         for name, objective in objectives.items()
     }
+
+
+def in_plain_form(loss: keras_ats.losses.KDLoss) -> keras_ats.losses.KDLoss:
+    """The same loss without a gradient of its own."""
+    plain = type(loss).call.__wrapped__
+    return type(f"Plain{type(loss).__name__}", (type(loss),), {"call": plain})()
 
 
 def differentiated(

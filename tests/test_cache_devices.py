@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 from devices import two_devices
-from processes import run_together
+from processes import XLA_FLAGS, free_ports, run_together
 
 import keras_ats
 from keras_ats.losses import AsymmetricTemperatureKD
@@ -33,6 +33,23 @@ def learned(cache):
 def test_two_devices_learn_from_a_cache_as_one(tmp_path):
     # TensorFlow mixes up the collectives of two strategies in one process.
     run_together([[__file__, tmp_path]])
+
+
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="one fit over processes is JAX's")
+def test_each_process_reads_its_rows_of_one_cache(tmp_path):
+    import cache_in_processes
+
+    x, y, ids = cache_in_processes.arrays()
+    samples = caches.samples(cache_in_processes.COUNT)
+    for data, name, own in (((x, y), "arrays", {"ids": ids}), (samples, "samples", {})):
+        teacher = caches.Function(np.prod(caches.IMAGE))
+        keras_ats.cache_teacher(teacher, data, tmp_path / name, name="map", verbose=0, **own)
+    address = f"127.0.0.1:{free_ports(1)[0]}"
+    script = cache_in_processes.__file__
+    run_together(
+        [[script, tmp_path, address, process] for process in range(cache_in_processes.PROCESSES)],
+        XLA_FLAGS=XLA_FLAGS,
+    )
 
 
 def compare_devices(folder):
