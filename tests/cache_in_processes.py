@@ -30,13 +30,14 @@ def arrays():
 
 def learned(folder, process=None):
     """Final weights, learned from arrays and then from a dataset, all rows or a share of them."""
+    # Before there are variables.
+    distribute(auto_shard_dataset=False, process=process)
     keras.utils.set_random_seed(1)
     cache = CachedTeacher(folder / "arrays")
     distiller = keras_ats.Distiller(cache, caches.network(5))
     distiller.compile(keras.optimizers.SGD(0.1, 0.9), kd_loss=AsymmetricTemperatureKD(4, 2))
     x, y, ids = arrays() if process is None else (one[process::PROCESSES] for one in arrays())
     size = BATCH if process is None else BATCH // PROCESSES
-    distribute(auto_shard_dataset=False, process=process)
     inputs, labels = cache.attach((x, y), ids=ids)
     found = [distiller.fit(inputs, labels, batch_size=size, shuffle=False, verbose=0).history]
     # Of the dataset Keras itself takes a share.
