@@ -21,7 +21,7 @@ def study_page():
 
 def test_tables_are_those_of_the_lines(study_page):
     page = study_page.PAGE.read_text()
-    made = study_page.tables.all_tables(study_page.findings())
+    made = study_page.all_tables(study_page.findings(), study_page.image_findings())
     # A page that is filled again does not change.
     assert study_page.filled(page, made) == page
     assert len(study_page.findings().lines) >= 1200
@@ -40,9 +40,20 @@ def test_a_changed_number_would_be_seen(study_page):
     assert study_page.tables.all_tables(found)["methods"] != before
 
 
+def test_a_changed_number_of_the_images_would_be_seen(study_page):
+    found = study_page.image_findings()
+    before = study_page.image_tables.all_tables(found)
+    for line in found.alone().values():
+        line["test"] += 0.01
+    after = study_page.image_tables.all_tables(found)
+    assert before["image students"] != after["image students"]
+    # Those compare students that have a teacher.
+    assert before["image differences"] == after["image differences"]
+
+
 def test_figures_are_there(study_page):
     page = study_page.PAGE.read_text()
-    for name in study_page.figures.NAMES:
+    for name in (*study_page.figures.NAMES, "results_images_curve"):
         image = study_page.IMAGES / f"{name}.png"
         assert f"images/{image.name}" in page
         assert image.read_bytes().startswith(b"\x89PNG")

@@ -151,7 +151,7 @@ def deployment(found: Findings) -> Any:
         return found.deployed[name]["int8"]["bytes"] / 1000
 
     names = list(found.config["students"])
-    sizes = [size(f"student {name}") for name in names]
+    sizes = [size(f"student {name}, ATS") for name in names]
     for index, (title, of) in enumerate(
         {
             "student, labels alone": found.alone,

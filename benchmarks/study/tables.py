@@ -398,10 +398,12 @@ def deployment(found: Findings) -> str:
     }
     rows = []
     for name in (first, second):
-        of = found.deployed[f"student {name}"]
-        alone = found.alone(data, size="few", student=name)
-        rows.append([f"student, {name} units, alone", spread(alone.test), *_costs(of)])
-        rows.append([f"student, {name} units, ATS", spread(ats[name].test), *_costs(of)])
+        for method, one in (
+            ("labels alone", found.alone(data, size="few", student=name)),
+            ("ATS", ats[name]),
+        ):
+            of = found.deployed[f"student {name}, {method}"]
+            rows.append([f"student, {name} units, {method}", spread(one.test), *_costs(of)])
     for name in found.ladder:
         tests = [100 * line["test"] for line in found.teacher(data, name)]
         rows.append([f"teacher, {name}", spread(tests), *_costs(found.deployed[name])])
@@ -409,6 +411,7 @@ def deployment(found: Findings) -> str:
         [
             "network",
             "test accuracy",
+            "int8, points more",
             "parameters",
             "kB, float32",
             "kB, int8",
@@ -422,6 +425,7 @@ def deployment(found: Findings) -> str:
 def _costs(of: dict[str, Any]) -> list[str]:
     forms = of["float32"], of["int8"]
     return [
+        f"{100 * (of['int8']['test'] - of['float32']['test']):+.2f}",
         f"{of['parameters']:,}",
         *(f"{form['bytes'] / 1000:,.0f}" for form in forms),
         *(f"{form['milliseconds']:.3f}" for form in forms),

@@ -48,8 +48,8 @@ def teachers_of(
             np.savez(stream, **arrays)
         for name, run in runs.items():
             if run not in lines:
-                statistics = _statistics(arrays[name], task, config)
-                lines.add(run, **found[name], **statistics)
+                labels = task.train[1], task.validation[1]
+                lines.add(run, **found[name], **statistics_of(arrays[name], labels, config))
     missing = [name for name, run in runs.items() if run not in lines]
     if missing:
         # Killed between the file and its lines: they are made again, to have their times too.
@@ -87,15 +87,8 @@ def _trained(task: Task, seed: int, config: dict[str, Any]) -> tuple[dict[str, A
         }
 
     for name, widths in plan["networks"].items():
-        keras.utils.set_random_seed(1000 + seed)
         started = time.monotonic(), time.process_time()
-        model = network(widths, task.classes, config)
-        steps = -(-len(task.train[1]) // config["batch_size"])
-        model.compile(
-            optimizer(plan["learning_rate"], steps * plan["epochs"]),
-            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            steps_per_execution=steps,
-        )
+        model = compiled_teacher(widths, task, seed, config)
         fit = {"batch_size": config["batch_size"], "verbose": 0}
         if name == plan["large"]:
             model.fit(*task.train, epochs=plan["early_epochs"], **fit)
@@ -124,17 +117,41 @@ def _trained(task: Task, seed: int, config: dict[str, Any]) -> tuple[dict[str, A
     return arrays, found
 
 
-def _statistics(logits: np.ndarray, task: Task, config: dict[str, Any]) -> dict[str, Any]:
-    """What of a teacher could tell how well it teaches, on training and on validation sentences."""
-    size = len(task.train[1])
+def compiled_teacher(
+    widths: list[int], task: Task, seed: int, config: dict[str, Any]
+) -> keras.Model:
+    """A teacher that is to be trained."""
+    keras.utils.set_random_seed(1000 + seed)
+    plan = config["teachers"]
+    model = network(widths, task.classes, config)
+    steps = -(-len(task.train[1]) // config["batch_size"])
+    model.compile(
+        optimizer(plan["learning_rate"], steps * plan["epochs"]),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        steps_per_execution=steps,
+    )
+    return model
+
+
+def statistics_of(
+    logits: np.ndarray, labels: tuple[np.ndarray, np.ndarray], config: dict[str, Any]
+) -> dict[str, Any]:
+    """What of a teacher could tell how well it teaches, on training and on validation data.
+
+    Args:
+        logits: Of the training samples, then of the validation samples.
+        labels: Theirs.
+        config: Of the study.
+    """
+    size = len(labels[0])
     found = {}
-    for split, labels, rows in (
-        ("on_train", task.train[1], logits[:size]),
-        ("on_validation", task.validation[1], logits[size:]),
+    for split, labels_of_split, rows in (
+        ("on_train", labels[0], logits[:size]),
+        ("on_validation", labels[1], logits[size:]),
     ):
-        said = Said(rows.astype("float32"), labels.astype("int64"))
-        # A thousand sentences say a mean to a few percent.
-        few = np.random.default_rng(0).permutation(len(labels))[:2000]
+        said = Said(rows.astype("float32"), labels_of_split.astype("int64"))
+        # A thousand samples say a mean to a few percent.
+        few = np.random.default_rng(0).permutation(len(said.labels))[:2000]
         said = Said(said.logits[few], said.labels[few])
         suggestion = suggestion_for(said)
         spread = float(wrong_spread(said).mean())
