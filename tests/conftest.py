@@ -99,8 +99,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if share is None:
         return
     starts_others = share == "in_others"
-    left = [item for item in items if hasattr(item.module, "run_together") is not starts_others]
+    left = [item for item in items if starts_processes(item) is not starts_others]
     deselect(config, items, left)
+
+
+def starts_processes(item: pytest.Item) -> bool:
+    """Whether it is of a file that uses processes.py."""
+    return hasattr(item.module, "run_together") or hasattr(item.module, "started")
 
 
 def deselect(config: pytest.Config, items: list[pytest.Item], left: list[pytest.Item]) -> None:

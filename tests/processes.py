@@ -1,13 +1,22 @@
-"""Starts processes that work together; none of them outlives the call."""
+"""Starts processes that work together; none of them outlives the call.
 
+What a process is for takes a second or two, and its imports take five to ten. So a server imports
+Keras, its backend and TensorFlow once for all tests of a pytest process, before any of them has
+started threads or devices, and each process is forked from it. It is a process like any other: with
+its own environment, folder, output, session and exit code.
+"""
+
+import atexit
 import contextlib
+import multiprocessing
 import os
+import runpy
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import time
+import types
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,35 +50,21 @@ def run_together(commands, *, seconds=SECONDS, folder=None, **environment) -> li
 
     Processes that wait for one another for ever are the typical failure of several devices: when
     one fails, or time is up, all are killed, with whatever they have started, and the error shows
-    what each has written. A value of None removes a variable from the environment.
+    what each has written.
     """
-    merged = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    merged = {name: value for name, value in merged.items() if value is not None}
-    with contextlib.ExitStack() as stack:
+    with tempfile.TemporaryDirectory() as written:
         # Files, because a full pipe would stop a process that nobody reads from.
-        written = [
-            [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in ("stdout", "stderr")]
-            for _ in commands
+        outputs = [
+            [Path(written, f"{index}-{stream}") for stream in ("stdout", "stderr")]
+            for index in range(len(commands))
         ]
-        processes = []
-        try:
-            for command, (stdout, stderr) in zip(commands, written, strict=True):
-                arguments = [sys.executable, *map(str, command)]
-                processes.append(
-                    subprocess.Popen(
-                        arguments,
-                        cwd=folder,
-                        env=merged,
-                        stdout=stdout,
-                        stderr=stderr,
-                        start_new_session=True,  # a process group of its own, killed as a whole
-                    )
-                )
+        with contextlib.ExitStack() as stack:
+            processes = [
+                stack.enter_context(started(command, folder=folder, output=output, **environment))
+                for command, output in zip(commands, outputs, strict=True)
+            ]
             problem = _wait(processes, seconds)
-        finally:
-            for process in processes:
-                _stop(process)
-        printed, complaints = zip(*[map(_content, pair) for pair in written], strict=True)
+        printed, complaints = zip(*[map(_content, output) for output in outputs], strict=True)
     if problem:
         reports = [
             f"--- process {index}:\n{out[-LONGEST_REPORT:]}\n{complaint[-LONGEST_REPORT:]}"
@@ -79,11 +74,53 @@ def run_together(commands, *, seconds=SECONDS, folder=None, **environment) -> li
     return list(printed)
 
 
+@contextlib.contextmanager
+def started(command, *, folder=None, output=(os.devnull, os.devnull), **environment):
+    """A process with these arguments of Python; it is ended with whatever it has started."""
+    context = multiprocessing.get_context("forkserver")
+    # What is not installed is left out.
+    context.set_forkserver_preload(["torch", "tensorflow", "keras", "keras_ats"])
+    merged = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    arguments = [*map(str, command)], folder, merged, [*map(str, output)]
+    process = context.Process(target=_run, args=arguments)
+    process.start()
+    try:
+        yield process
+    finally:
+        _stop(process)
+
+
+def _run(command, folder, environment, output):
+    """Does in a forked process what Python does with the arguments `command`."""
+    os.setsid()  # a process group of its own, killed as a whole
+    for path, descriptor in zip(output, (1, 2), strict=True):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder or os.getcwd())
+    what, *arguments = command
+    installed = [place for place in sys.path if place.startswith((sys.prefix, sys.base_prefix))]
+    sys.path[:] = [*os.environ["PYTHONPATH"].split(os.pathsep), *installed]
+    try:
+        if what == "-c":
+            code, *arguments = arguments
+            sys.argv[:] = ["-c", *arguments]
+            sys.path.insert(0, "")
+            main = sys.modules["__main__"] = types.ModuleType("__main__")
+            exec(compile(code, "<string>", "exec"), vars(main))
+        else:
+            sys.argv[:] = command
+            sys.path.insert(0, str(Path(what).parent))
+            runpy.run_path(what, run_name="__main__")
+    finally:
+        atexit._run_exitfuncs()
+
+
 def _wait(processes, seconds) -> str:
     """Waits until all have succeeded; otherwise says what went wrong."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        codes = [process.poll() for process in processes]
+        codes = [process.exitcode for process in processes]
         if any(codes):
             return f"Exit codes {codes}; None was still running."
         if None not in codes:
@@ -94,17 +131,18 @@ def _wait(processes, seconds) -> str:
 
 def _stop(process) -> None:
     """Ends a process and its group; gently first, because torchrun's workers have other groups."""
+    process.terminate()
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
         deadline = time.monotonic() + SECONDS_TO_STOP
         while time.monotonic() < deadline:
-            process.poll()  # A process that nobody has asked about still counts as one.
+            process.is_alive()  # A process that nobody has asked about still counts as one.
             os.killpg(process.pid, 0)  # Raises once all of the group are gone.
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process.join()
 
 
-def _content(file) -> str:
-    file.seek(0)
-    return file.read()
+def _content(path) -> str:
+    # One that was killed at once has written nothing.
+    return path.read_text() if path.exists() else ""

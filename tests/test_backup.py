@@ -8,7 +8,7 @@ import kill_and_resume
 import models
 import numpy as np
 import pytest
-from backends import cases_in_turn
+from backends import cases_in_turn, on_one_backend
 from processes import ROOT, run_together
 
 from keras_ats import Distiller
@@ -276,6 +276,7 @@ def test_fewer_batches_than_were_passed_over(data, tmp_path):
 # --- Killed.
 
 
+@on_one_backend("what a kill leaves is files; going on from those is tested on each")
 def test_killed_within_a_save():
     # Kills at random moments would make a test that fails at random: the script counts them.
     arguments = ["--random", 0, "--in-save", 2, "--epochs", 8]

@@ -115,7 +115,8 @@ def test_torch_compile(compiler, monkeypatch, request):
     import torch
 
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=compiler))
-    brief = {"epochs": 1, "validation_data": None}
+    # Batches of one shape: another would be traced anew.
+    brief = {"epochs": 1, "validation_data": None, "steps_per_epoch": 2}
     expected = _fit(_distiller(), **brief)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.compile warns of many things of its own.

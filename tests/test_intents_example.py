@@ -1,16 +1,14 @@
 """examples/intents.py on tiny data: it runs, and goes on after a kill to the same numbers."""
 
-import os
 import re
 import runpy
 import shutil
 import signal
-import subprocess
 import sys
 import time
 
 from backends import on_one_backend
-from processes import ROOT
+from processes import ROOT, started
 from test_data_intents import write_banking77
 
 pytestmark = on_one_backend("its parts have tests of their own on each")
@@ -45,18 +43,11 @@ def test_a_killed_comparison_goes_on_to_the_same_numbers(tmp_path, monkeypatch, 
     # The teachers are those of the other run, all students are new.
     done = shutil.ignore_patterns("sweep-*", "comparison-*")
     shutil.copytree(whole, killed, ignore=done)
-    process = subprocess.Popen(
-        [sys.executable, *arguments(tmp_path, killed)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        while not list(killed.rglob("temperatures.json")) and process.poll() is None:
+    with started(arguments(tmp_path, killed)) as process:
+        while not list(killed.rglob("temperatures.json")) and process.is_alive():
             time.sleep(0.01)
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    assert process.returncode == -signal.SIGKILL
+        process.kill()
+        process.join()
+    assert process.exitcode == -signal.SIGKILL
     assert not list(killed.rglob("comparison.json"))
     assert report_of(tmp_path, killed, monkeypatch, capsys) == expected

@@ -116,7 +116,7 @@ def test_initial_values_differ_between_layers_and_seeds():
 @pytest.mark.usefixtures("kernels_of_numpy")
 def test_weight_decay_is_that_of_torch(rng):
     """Where the loss has no gradient, a step of plain SGD takes its share off every weight."""
-    model = get("vgg8", 10, weight_decay=0.02, input_shape=SMALL)
+    model = get("resnet8", 10, weight_decay=0.02, input_shape=SMALL)
     fill(model, rng)
     before = [weight.numpy() for weight in model.trainable_weights]
     model.compile(keras.optimizers.SGD(0.5), loss=lambda y, logits: 0.0 * keras.ops.sum(logits))

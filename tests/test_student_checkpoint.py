@@ -1,13 +1,14 @@
 """callbacks.StudentCheckpoint: the student's own file, whole at any moment."""
 
 import os
+import subprocess
+import sys
 import warnings
 
 import keras
 import models
 import numpy as np
 import pytest
-from processes import run_together
 
 from keras_ats import Distiller
 from keras_ats.callbacks import StudentCheckpoint
@@ -55,7 +56,7 @@ def test_the_file_is_a_plain_models(data, tmp_path):
     sizes = [(tmp_path / name).stat().st_size for name in ("student.keras", "plain.keras")]
     assert sizes[0] == pytest.approx(sizes[1], rel=0.02)
     np.save(tmp_path / "x.npy", data["x"])
-    run_together([["-c", LOADS_WITHOUT_KERAS_ATS]], folder=tmp_path, PYTHONPATH=None)
+    subprocess.run([sys.executable, "-c", LOADS_WITHOUT_KERAS_ATS], cwd=tmp_path, check=True)
     predicted = np.load(tmp_path / "predicted.npy")
     np.testing.assert_allclose(predicted, models.outputs(student, data["x"]), atol=1e-6)
 
