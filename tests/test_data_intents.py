@@ -32,14 +32,14 @@ def write_clinc150(folder):
     return content
 
 
-def write_banking77(folder):
+def write_banking77(folder, text=lambda split, i: f"{split} {i},\nhello"):
     for split, count in intents.BANKING77_COUNTS.items():
         with (folder / f"banking77_{split}.csv").open("w", newline="") as stream:
             rows = csv.writer(stream)
             rows.writerow(["text", "category"])
             # A capital letter among small ones, as published; commas and line breaks within texts.
             names = [f"intent_{i:02}" for i in range(76)] + ["Intent_30b"]
-            rows.writerows([f"{split} {i},\nhello", names[i % 77]] for i in range(count))
+            rows.writerows([text(split, i), names[i % 77]] for i in range(count))
 
 
 @pytest.fixture(scope="module")

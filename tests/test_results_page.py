@@ -1,10 +1,15 @@
 """docs/results.md shows what the committed lines say."""
 
+import json
+import runpy
+import signal
 import sys
+import time
 
 import pytest
 from backends import on_one_backend
-from processes import ROOT
+from processes import ROOT, started
+from test_data_intents import write_banking77
 
 pytestmark = on_one_backend("committed numbers are the same on each")
 
@@ -72,3 +77,63 @@ def test_a_killed_line_is_cut_off(study_page, tmp_path):
     assert {"seed": 1} not in again
     again.add({"seed": 1}, test=0.6)
     assert [line["test"] for line in Lines(path).done.values()] == [0.5, 0.6]
+
+
+TINY = {
+    "data": {"banking77": {"few": 1, "validation_fraction": 0.1}},
+    "ngrams": 32,
+    "longest": 4,
+    "batch_size": 10_000,  # one batch: torch takes one at a time
+    "learning_rate": 0.3,
+    "epochs": {"few": 4, "full": 1},
+    "students": {"2": [2], "3": [3]},
+    "teachers": {
+        "networks": {"2": [2], "3": [3]},
+        "epochs": 2,
+        "learning_rate": 0.3,
+        "early_epochs": 1,
+        "large": "3",
+        "assistant": "2",
+    },
+    "one_temperature": [4],
+    "pairs": [[4, 2]],
+    "rivals": {"label smoothing": [], "NormKD": [], "hint": [{"kd_weight": 1}]},
+    "elsewhere": [[4, 4]],
+    "seeds": [0],
+}
+
+
+def test_a_killed_study_goes_on_to_the_same_lines(tmp_path, monkeypatch, capsys):
+    # The words tell something of the intent.
+    write_banking77(tmp_path, lambda split, i: f"word{i % 77 // 5} {i % 77 % 5}")
+    (tmp_path / "config.json").write_text(json.dumps(TINY))
+    script = ROOT / "benchmarks" / "run_study.py"
+    monkeypatch.syspath_prepend(script.parent)
+
+    def arguments(name):
+        command = [script, "--data-dir", tmp_path, "--config", tmp_path / "config.json"]
+        return [*command, "--lines", tmp_path / f"{name}.jsonl", "--folder", tmp_path / name]
+
+    def lines_of(name):
+        monkeypatch.setattr(sys, "argv", [*map(str, arguments(name))])
+        runpy.run_path(str(script), run_name="__main__")
+        lines = map(json.loads, (tmp_path / f"{name}.jsonl").read_text().splitlines())
+        times = ("seconds", "cpu_seconds")
+        return [
+            {name: value for name, value in line.items() if name not in times} for line in lines
+        ]
+
+    killed = tmp_path / "killed.jsonl"
+    with started(arguments("killed")) as process:
+        # The teachers, and two students.
+        while process.is_alive() and not (killed.exists() and killed.read_text().count("\n") > 5):
+            time.sleep(0.01)
+        process.kill()
+        process.join()
+    assert process.exitcode == -signal.SIGKILL
+    done = killed.read_text().splitlines()
+    resumed, whole = lines_of("killed"), lines_of("whole")
+    assert 6 <= len(done) < len(whole)
+    assert killed.read_text().splitlines()[: len(done)] == done
+    assert resumed == whole
+    assert len({line["train"] for line in whole}) > 5  # What was learned is compared, not chance.
