@@ -24,7 +24,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data-dir", type=Path, required=True, help="folder of TFDS's data sets")
     parser.add_argument("--config", type=Path, default=ROOT / "benchmarks/study/cifar10.json")
-    parser.add_argument("--lines", type=Path, default=ROOT / "benchmarks/results/study_images.jsonl")
+    kept = ROOT / "benchmarks/results/study_images.jsonl"
+    parser.add_argument("--lines", type=Path, default=kept)
     parser.add_argument("--folder", type=Path, default=ROOT / "study-teachers", help="of teachers")
     parser.add_argument("--until", help="time of day, such as 05:05, after which no run is begun")
     parser.add_argument("--seed", type=int, help="only this one")

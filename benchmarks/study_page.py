@@ -42,9 +42,7 @@ def main() -> None:
         figure.savefig(IMAGES / f"{name}.png", dpi=110)
 
 
-def all_tables(
-    found: Findings, of_images: image_tables.ImageFindings
-) -> dict[str, str]:
+def all_tables(found: Findings, of_images: image_tables.ImageFindings) -> dict[str, str]:
     """All tables of the page by name."""
     return tables.all_tables(found) | image_tables.all_tables(of_images)
 

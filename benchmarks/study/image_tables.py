@@ -11,6 +11,7 @@ from study.findings import interval
 from study.lines import key_of
 from study.tables import spread, table
 
+
 class ImageFindings:
     """The finished runs on images.
 
