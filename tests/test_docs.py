@@ -187,6 +187,24 @@ def test_examples_of_a_docstring_run_alone(name, docstring):
     assert doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(session).failed == 0
 
 
+def methods_outside_of_a_class(text: str) -> list[str]:
+    """Names of functions in the blocks of a text that take a `self` and stand in no class."""
+    return [
+        node.name
+        for block in code_blocks(text)
+        for node in ast.parse(block.code).body
+        if isinstance(node, ast.FunctionDef) and "self" in {each.arg for each in node.args.args}
+    ]
+
+
+def test_a_method_in_an_example_stands_in_its_class():
+    # One that lost its indentation runs without an error, and changes nothing.
+    texts = [*(page.read_text(encoding="utf-8") for page in PAGES), *docstrings().values()]
+    assert [name for text in texts for name in methods_outside_of_a_class(text)] == []
+    lost = "```python\nclass Mine:\n    'Its own.'\n\ndef call(self):\n    return 1\n```\n"
+    assert methods_outside_of_a_class(lost) == ["call"]
+
+
 def test_every_public_object_has_a_place_in_the_api_pages():
     names = documented_names()
     shown = {id(pkgutil.resolve_name(name)) for name in names}

@@ -22,9 +22,7 @@ class Adjustment(Configurable):
     class RaiseLabel(keras_ats.adjustments.Adjustment):
         "Adds one to the label's logit."
 
-        needs_labels: bool = True
-
-    def adjust_logits(self, teacher_logits, labels):
+        def adjust_logits(self, teacher_logits, labels):
             return teacher_logits + keras_ats.ops.label_distribution(labels, teacher_logits)
 
     loss = keras_ats.losses.TemperatureKD(4.0, adjustment=RaiseLabel())
