@@ -23,9 +23,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BACKENDS = ("tensorflow", "jax", "torch")
-# The longest first, so that no core is left with a long one when the others are done.
-SHARES = ("in_this_process", "in_others")
-JOBS = [(backend, share) for share in SHARES for backend in ("jax", "tensorflow", "torch")]
+# The longest first, those that start processes last, so that no core is left with a long one when the others are done.
+JOBS = [
+    *((backend, "in_this_process") for backend in ("jax", "tensorflow", "torch")),
+    *((backend, "in_others") for backend in ("torch", "tensorflow", "jax")),
+]
 SECONDS_TO_STOP = 10
 LONGEST_LINE = 2**24
 LINES_OF_A_FAILURE = 30
