@@ -23,7 +23,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BACKENDS = ("tensorflow", "jax", "torch")
-# The longest first, those that start processes last, so that no core is left with a long one when the others are done.
+# The longest first, so that no core is left with a long one when the others are done; what starts
+# processes last, for these want more than one.
 JOBS = [
     *((backend, "in_this_process") for backend in ("jax", "tensorflow", "torch")),
     *((backend, "in_others") for backend in ("torch", "tensorflow", "jax")),
