@@ -98,11 +98,8 @@ class Study:
     def _training_data(self, run: dict[str, Any], task: sentences.Task) -> Any:
         chosen = np.arange(len(task.train[1]))
         if run["size"] == "few":
-            count = self.config["data"][run["data"]]["few"] * task.classes
-            # The places of the subset's sentences among all that are trained on.
-            chosen = np.flatnonzero(
-                np.isin(task.texts.ids, task.texts.subset(count, run["seed"]).ids)
-            )
+            each = self.config["data"][run["data"]]["few"]
+            chosen = sentences.places_of_few(task, each, run["seed"])
         return (task.train[0][chosen], task.train[1][chosen]), chosen
 
     def _school(

@@ -56,8 +56,7 @@ def networks(found: Findings, task: sentences.Task) -> Iterator[tuple[str, keras
         teacher.fit(*task.train, epochs=epochs, batch_size=config["batch_size"], verbose=0)
         yield name, teacher
     # The last one is the large one.
-    count = config["data"][DATA]["few"] * task.classes
-    chosen = np.flatnonzero(np.isin(task.texts.ids, task.texts.subset(count, SEED).ids))
+    chosen = sentences.places_of_few(task, config["data"][DATA]["few"], SEED)
     train = task.train[0][chosen], task.train[1][chosen]
     said = predict(teacher, train[0])
     for name, widths in config["students"].items():

@@ -61,6 +61,13 @@ def functional(width=8, softmax=False, name=None):
     )
 
 
+def two_outputs():
+    """Outputs `kind` of three classes and `size` of two."""
+    inputs = keras.Input((FEATURES,))
+    heads = [keras.layers.Dense(3, name="kind"), keras.layers.Dense(2, name="size")]
+    return keras.Model(inputs, [head(inputs) for head in heads])
+
+
 def stochastic(softmax=False, dropout=0.5, name=None):
     """BatchNormalization and Dropout, which behave differently in training."""
     return keras.Sequential(

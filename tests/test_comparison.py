@@ -171,18 +171,12 @@ def test_what_cannot_be_compared_is_said(options, error, message, data):
         compare(models.linear(), **arguments)
 
 
-def two_outputs():
-    inputs = keras.Input((models.FEATURES,))
-    heads = [keras.layers.Dense(3, name="kind"), keras.layers.Dense(2, name="size")]
-    return keras.Model(inputs, [head(inputs) for head in heads])
-
-
 @on_one_backend("which loss is for which output")
 def test_models_with_several_outputs(data):
     (x, y), _ = data
     labelled = x, {"kind": y, "size": y % 2}
     kd_losses = {"KD": {"kind": losses.TemperatureKD(4.0), "size": losses.TemperatureKD(2.0)}}
-    arguments = two_outputs(), two_outputs, labelled, labelled
+    arguments = models.two_outputs(), models.two_outputs, labelled, labelled
     options = {**OPTIONS, "seeds": [0]}
     result = compare(*arguments, kd_losses, metric="kind_accuracy", **options)
     assert list(result.values) == ["student alone", "KD"]

@@ -232,16 +232,10 @@ def test_figures_are_drawn(said, tmp_path):
     assert [line.get_linestyle() for line in curves] == ["-", "--"] * 2
 
 
-def two_outputs():
-    inputs = keras.Input((models.FEATURES,))
-    heads = [keras.layers.Dense(3, name="kind"), keras.layers.Dense(2, name="size")]
-    return keras.Model(inputs, [head(inputs) for head in heads])
-
-
 @on_one_backend("whose labels are whose")
 def test_labels_of_several_outputs(rng):
     x, y = models.features(rng, 12)
-    teacher = two_outputs()
+    teacher = models.two_outputs()
     expected = quiet(teacher, (x, y % 2), output="size").to_dict()
     for labels in ([y, y % 2], {"kind": y, "size": y % 2}):
         assert quiet(teacher, [(x, labels)], output="size").to_dict() == expected
@@ -267,9 +261,9 @@ def with_one(value):
         (with_one(0), np.array(["a"] * 4), {}, ValueError, "4 of 4 .* such as 'a'"),
         (models.linear, "named", {}, ValueError, r"for \['kind'\].* such as y\['kind'\]"),
         (models.linear, "named", {"output": "kind"}, ValueError, "Expected: None, for it has only"),
-        (two_outputs, "named", {}, ValueError, "several outputs.*Expected: the name"),
-        (two_outputs, "named", {"output": "size"}, ValueError, "no labels for .* 'size'"),
-        (two_outputs, "named", {"output": "x"}, ValueError, r"one of \['kind', 'size'\]"),
+        (models.two_outputs, "named", {}, ValueError, "several outputs.*Expected: the name"),
+        (models.two_outputs, "named", {"output": "size"}, ValueError, "no labels for .* 'size'"),
+        (models.two_outputs, "named", {"output": "x"}, ValueError, r"one of \['kind', 'size'\]"),
         ([models.linear, models.linear], "iterator", {}, TypeError, "used up by the first"),
         (np.zeros((4, 1)), np.zeros(4), {}, ValueError, "at least two classes"),
         (np.zeros((4, 3)), np.zeros(3), {}, ValueError, r"\(3,\) for logits of shape \(4, 3\)"),

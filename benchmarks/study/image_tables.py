@@ -9,7 +9,7 @@ import numpy as np
 from keras_ats.diagnostics.style import clean, look, new_figure
 from study.findings import interval
 from study.lines import key_of
-from study.tables import spread, table
+from study.tables import said_of, spread, table
 
 
 class ImageFindings:
@@ -148,14 +148,6 @@ def mean_pair(lines: dict[int, dict[str, Any]]) -> list[float]:
 def gain_of(gains: list[float]) -> str:
     """Mean over seeds with its interval, where there is more than one."""
     return str(interval(gains)) if len(gains) > 1 else f"{gains[0]:+.2f}" if gains else ""
-
-
-def said_of(setting: dict[str, Any]) -> str:
-    """A setting in words."""
-    parts = dict(setting)
-    pair = parts.pop("pair", [])
-    said = [", ".join(f"{value:g}" for value in dict.fromkeys(pair))] if pair else []
-    return "; ".join([*said, *(f"{name} {value:g}" for name, value in parts.items())])
 
 
 def curve(found: ImageFindings) -> Any:

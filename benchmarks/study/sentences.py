@@ -37,6 +37,12 @@ def load(name: str, data_dir: Any, config: dict[str, Any]) -> Task:
     )
 
 
+def places_of_few(task: Task, each: int, seed: int) -> np.ndarray:
+    """The places of a subset's sentences among all that are trained on, `each` of each class."""
+    chosen = task.texts.subset(each * task.classes, seed)
+    return np.flatnonzero(np.isin(task.texts.ids, chosen.ids))
+
+
 def ngrams(text: str) -> list[str]:
     """Words, and pairs of neighbours."""
     words = text.lower().split()

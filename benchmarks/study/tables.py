@@ -94,11 +94,16 @@ def spread(values: Any) -> str:
 
 
 def pair_of(one: Found) -> str:
-    """The temperatures of a setting, or what else it says."""
-    setting = dict(one.setting)
-    pair = setting.pop("pair", None)
+    """What a chosen setting says."""
+    return said_of(one.setting)
+
+
+def said_of(setting: dict[str, Any]) -> str:
+    """The temperatures of a setting, then what else it says."""
+    others = dict(setting)
+    pair = others.pop("pair", None)
     parts = [] if pair is None else [", ".join(f"{value:g}" for value in dict.fromkeys(pair))]
-    return "; ".join([*parts, *(f"{name} {value:g}" for name, value in setting.items())])
+    return "; ".join([*parts, *(f"{name} {value:g}" for name, value in others.items())])
 
 
 def runs(found: Findings) -> str:
