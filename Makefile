@@ -34,7 +34,7 @@ PIP         := -m pip install -qq --disable-pip-version-check
 PIP_INSTALL := $(PIP) -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage lint types docs package bench benchmark clean
+.PHONY: help demo test lowest coverage lint types docs package bench benchmark clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -50,6 +50,10 @@ else
 test: package  # Run a short set of tests with another Keras: KERAS=3.12.0, lowest, newest or nightly
 	@PYTHONSAFEPATH=1 $(WHEEL)/bin/python tests/run_all.py --backends $(BACKEND) $(SHORT_SET) $(ARGS)
 endif
+
+# In one piece: beside other targets its lines would be mixed with theirs.
+lowest:  # What .ci/run asks of the lowest Keras
+	@$(MAKE) --no-print-directory --output-sync=target test KERAS=lowest
 
 coverage: $(TEST)/.ready  ## Report the lines that the tests run; ARGS as for test
 	@$(TEST)/bin/coverage erase

@@ -9,8 +9,8 @@ import pytest
 
 # torch compiles nothing and is done first, so it takes what any of the three could.
 CHEAPEST = "torch"
-# Which sixth of a table's cases each of the others takes; the rest is left to torch alone.
-PARTS = 6
+# Which twelfth of a table's cases each of the others takes; the rest is left to torch alone.
+PARTS = 12
 TURNS = {"tensorflow": 0, "jax": 1}
 
 
@@ -24,8 +24,8 @@ def on_one_backend(reason: str) -> pytest.MarkDecorator:
 def cases_in_turn(reason: str) -> pytest.MarkDecorator:
     """For tables of many cases, whose cases and backends are independent; `reason` says why.
 
-    torch runs all cases, TensorFlow and JAX a sixth each, and not the same one. The product of both
-    is what `make test ARGS=--every-case` runs, and the workflow on GitHub.
+    torch runs all cases, TensorFlow and JAX a twelfth each, and not the same one. The product of
+    both is what `make test ARGS=--every-case` runs, and the workflow on GitHub.
     """
     return pytest.mark.cases_in_turn(reason)
 

@@ -274,6 +274,24 @@ def test_sample_weights_count(data, monkeypatch):
     assert all("shuffle" not in arguments for _, arguments in seen)
 
 
+@on_one_backend("the arguments of an evaluation")
+def test_arrays_are_evaluated_in_batches_of_the_same_size(data, monkeypatch):
+    import tensorflow as tf
+
+    sizes, evaluate = [], Distiller.evaluate
+
+    def noted(distiller, *arguments, **options):
+        sizes.append(options["batch_size"])
+        return evaluate(distiller, *arguments, **options)
+
+    monkeypatch.setattr(Distiller, "evaluate", noted)
+    train, test = data
+    batches = tf.data.Dataset.from_tensor_slices(test).batch(7)
+    for shown in (test, batches):
+        compare(models.sequential(16), build_student, train, shown, seeds=[0], **OPTIONS)
+    assert sizes == [24, 24, None, None]
+
+
 @on_one_backend("what is shown to whom")
 def test_a_cache_teaches_and_the_student_alone_does_without(data, tmp_path):
     train, test = data

@@ -172,7 +172,7 @@ def compare(
             (default) is `{"ATS (4, 2)": AsymmetricTemperatureKD(4, 2)}`. For models with several
             outputs each is a dict in turn, as for `Distiller.compile`.
         epochs: Of each training. Defaults to 1.
-        batch_size: Where `train` are arrays, as for `fit`. Defaults to None.
+        batch_size: Where `train` or `test` are arrays, as for `fit`. Defaults to None.
         steps_per_epoch: As for `fit`; data that never end need it. Defaults to None.
         seeds: Of weights and order, at least one. Defaults to 0, 1, 2.
         optimizer: Its name, or a function that makes one anew. Defaults to `"adam"`.

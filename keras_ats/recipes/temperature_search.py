@@ -128,7 +128,7 @@ def search_temperatures(
         correct_temperatures: To be tried. Defaults to 2, 4, 6, 8.
         wrong_temperatures: To be tried. Defaults to 1, 2, 4.
         epochs: Of each training. Defaults to 1.
-        batch_size: Where `train` are arrays. Defaults to None.
+        batch_size: Where `train` or `validation` are arrays. Defaults to None.
         steps_per_epoch: As for `fit`; data that never end need it. Defaults to None.
         kd_loss: A loss with a correct and a wrong temperature. None (default) is
             `AsymmetricTemperatureKD`; `BernoulliKD()` is for sigmoid heads. For models with several

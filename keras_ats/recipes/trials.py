@@ -132,7 +132,11 @@ class Trial:
         # Its answers would be one class for all, and their accuracy a number like any other.
         if not np.isfinite(history.get("loss", [0.0])[-1]):
             return math.nan
-        logs = self.distiller.evaluate(**_arguments(self.test), verbose=0, return_dict=True)
+        # Other data than arrays come in batches of their own.
+        size = self.options["batch_size"] if isinstance(self.test, tuple) else None
+        logs = self.distiller.evaluate(
+            **_arguments(self.test), batch_size=size, verbose=0, return_dict=True
+        )
         self._check_metric(logs)
         return float(logs[self.metric])
 
