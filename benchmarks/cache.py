@@ -6,7 +6,8 @@ Parts: `steps` (a cached step beside a plain student step and a live distillatio
 ResNet-8, batches of 128, and reading alone), `large` (a larger teacher), `sweep` (ten temperatures,
 with and without a cache, end to end), `cost` (bytes and seconds as samples and classes grow),
 `top_k` (error and size at 100,000 classes), `intents` (the same for a teacher that has learned 150
-intents from the sentences of `--intents`, the JSON file of CLINC150).
+intents from the sentences of `--intents`, the JSON file of CLINC150), `phrases` (the same for one
+that has learned which of 100,000 phrases of these sentences follow a word).
 """
 
 import argparse
@@ -16,6 +17,7 @@ import shutil
 import tempfile
 import time
 import zlib
+from collections import Counter
 from pathlib import Path
 
 import harness
@@ -29,7 +31,7 @@ from keras_ats.ops.tail import tail_log_sum_exp
 from keras_ats.teachers.cache.rows import RowFormat
 
 BATCH, CLASSES = 128, 100
-PARTS = ("steps", "large", "sweep", "cost", "top_k", "intents")
+PARTS = ("steps", "large", "sweep", "cost", "top_k", "intents", "phrases")
 
 
 def main() -> None:
@@ -37,7 +39,7 @@ def main() -> None:
     arguments = harness.parse_arguments(__doc__, add_options)
     parts = [arguments.part] if arguments.part else list(PARTS)
     if arguments.intents is None:
-        parts.remove("intents")
+        parts = [part for part in parts if part not in ("intents", "phrases")]
     with tempfile.TemporaryDirectory() as folder:
         for part in parts:
             globals()[part](Path(folder) / part, arguments)
@@ -237,6 +239,51 @@ def intents(folder: Path, arguments: argparse.Namespace) -> None:
     table = [{"top_k": kept} | tail_errors(logits, kept) for kept in (4, 16, 64)]
     found = {"rows": table, "classes": len(names), "samples": len(logits), "accuracy": accuracy}
     keep(found | {"machine": harness.machine()}, "cache_top_k_intents", arguments)
+
+
+def phrases(folder: Path, arguments: argparse.Namespace) -> None:
+    """The error of the others' share where a teacher has learned 100,000 classes."""
+    classes = 100_000
+    data = json.loads(arguments.intents.read_text())
+    pairs = phrases_after_words(data["train"])
+    words = sorted({word for word, _ in pairs})
+    common = [phrase for phrase, _ in Counter(phrase for _, phrase in pairs).most_common(classes)]
+    if len(common) < classes:
+        raise ValueError(f"There are {len(common)} phrases in {arguments.intents}, not {classes}.")
+    word_ids = {word: number for number, word in enumerate(words)}
+    phrase_ids = {phrase: number for number, phrase in enumerate(common)}
+    known = [(word_ids[word], phrase_ids[one]) for word, one in pairs if one in phrase_ids]
+    x, y = np.array(known).T
+    keras.utils.set_random_seed(0)
+    teacher = keras.Sequential(
+        [
+            keras.Input((), dtype="int32"),
+            keras.layers.Embedding(len(words), 64),
+            keras.layers.Dense(classes),
+        ]
+    )
+    teacher.compile(
+        keras.optimizers.Adam(3e-3),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    losses = teacher.fit(x, y, batch_size=1024, epochs=1, steps_per_epoch=200, verbose=0).history
+    # What follows words of sentences that it has not seen.
+    asked = [word_ids[word] for word, _ in phrases_after_words(data["test"]) if word in word_ids]
+    logits = teacher.predict(np.random.default_rng(0).permutation(asked)[:100], verbose=0)
+    table = [{"top_k": kept} | tail_errors(logits, kept) for kept in (16, 64, 256)]
+    found = {"rows": table, "classes": classes, "loss": losses["loss"][-1]}
+    keep(found | {"machine": harness.machine()}, "cache_top_k_phrases", arguments)
+
+
+def phrases_after_words(pairs: list) -> list[tuple[str, str]]:
+    """Each word of the sentences with the one, two, three and four words that follow it."""
+    found = []
+    for sentence, _ in pairs:
+        words = ["<start>", *sentence.lower().split()]
+        for place, length in itertools.product(range(len(words)), range(1, 5)):
+            if place + length < len(words):
+                found.append((words[place], " ".join(words[place + 1 : place + 1 + length])))
+    return found
 
 
 def bags_of_words(pairs: list, names: list[str], width: int = 2048) -> tuple:

@@ -2,6 +2,7 @@
 
 import gc
 import os
+from collections.abc import Iterator
 
 from processes import COMPILE_FAST
 
@@ -72,6 +73,19 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line(
             "filterwarnings", "ignore:The structure of `inputs` doesn't match:UserWarning"
         )
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: nobody need look through it for garbage again."""
+    gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def what_stays() -> Iterator[None]:
+    """The same of what the tests of a file leave behind, such as compiled functions."""
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
