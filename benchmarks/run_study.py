@@ -53,7 +53,7 @@ class Study:
     def run(self, data: str, seed: int, until: str | None) -> bool:
         """Trains what is missing of a data set and a seed; whether it came to the end."""
         task, versions = self.tasks[data], versions_of()
-        teachers = teaching.teachers_of(data, task, seed, self.config, self.lines, self.folder)
+        teachers = teaching.Teachers(data, task, seed, self.config, self.lines, self.folder)
         runs = list(students(data, seed, self.config, self.lines))
         for number, run in enumerate(runs, start=1):
             if run in self.lines:
@@ -90,10 +90,10 @@ class Study:
             method, run["teacher"]
         )
         if method != "ensemble":
-            return teachers.said[name]
+            return teachers.said(name)
         # The whole ladder, as `keras_ats.teachers.Ensemble(combine="logits")` averages it.
         ladder = self.config["teachers"]["networks"]
-        return np.mean([teachers.said[one] for one in ladder], axis=0)
+        return np.mean([teachers.said(one) for one in ladder], axis=0)
 
     def _training_data(self, run: dict[str, Any], task: sentences.Task) -> Any:
         chosen = np.arange(len(task.train[1]))

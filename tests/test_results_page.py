@@ -95,6 +95,17 @@ TINY = {
         "large": "3",
         "assistant": "2",
     },
+    "beside_the_ladder": {
+        "transformer": {
+            "words": 8,
+            "width": 4,
+            "heads": 2,
+            "blocks": 1,
+            "dropout": 0.1,
+            "epochs": 2,
+            "learning_rate": 0.3,
+        }
+    },
     "one_temperature": [4],
     "pairs": [[4, 2]],
     "rivals": {"label smoothing": [], "NormKD": [], "hint": [{"kd_weight": 1}]},
@@ -126,14 +137,14 @@ def test_a_killed_study_goes_on_to_the_same_lines(tmp_path, monkeypatch, capsys)
     killed = tmp_path / "killed.jsonl"
     with started(arguments("killed")) as process:
         # The teachers, and two students.
-        while process.is_alive() and not (killed.exists() and killed.read_text().count("\n") > 5):
+        while process.is_alive() and not (killed.exists() and killed.read_text().count("\n") > 6):
             time.sleep(0.01)
         process.kill()
         process.join()
     assert process.exitcode == -signal.SIGKILL
     done = killed.read_text().splitlines()
     resumed, whole = lines_of("killed"), lines_of("whole")
-    assert 6 <= len(done) < len(whole)
+    assert 7 <= len(done) < len(whole)
     assert killed.read_text().splitlines()[: len(done)] == done
     assert resumed == whole
     assert len({line["train"] for line in whole}) > 5  # What was learned is compared, not chance.

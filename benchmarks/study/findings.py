@@ -67,6 +67,8 @@ class Findings:
         self.lines = lines
         self.large = config["teachers"]["large"]
         self.ladder = list(config["teachers"]["networks"])
+        # Of another family: no step of the ladder, and in no statement on capacity.
+        self.beside = list(config["beside_the_ladder"])
         self.data = list(config["data"])
         self.students = [line for line in lines if line["run"]["role"] == "student"]
         self._teachers = {

@@ -19,10 +19,11 @@ def students(data: str, seed: int, config: dict[str, Any], lines: Lines) -> Iter
     yield base | few | alone | {"setting": {"budget": 2}}
     for one in config["rivals"]["label smoothing"]:
         yield base | few | {"method": "label smoothing", "teacher": None, "setting": one}
-    for teacher in plan["networks"]:
+    swept = [*plan["networks"], *config["beside_the_ladder"]]
+    for teacher in swept:
         for method, pair in grid(config):
             yield base | few | {"method": method, "teacher": teacher, "setting": {"pair": pair}}
-    for teacher in plan["networks"]:
+    for teacher in swept:
         for rule in RULES:
             pair = pair_of(rule, data, teacher, seed, config, lines)
             setting = {"pair": [round(value, 3) for value in pair]}

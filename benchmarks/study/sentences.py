@@ -2,6 +2,7 @@
 
 import itertools
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
@@ -13,12 +14,15 @@ Split = tuple[np.ndarray, np.ndarray]
 
 
 class Task(NamedTuple):
-    """A data set, split, as ids of n-grams `(n, longest)`, 0 for none, and labels `(n,)`."""
+    """A data set, split, as ids of n-grams `(n, longest)`, 0 for none, and labels `(n,)`.
+
+    `texts` are the splits themselves.
+    """
 
     train: Split
     validation: Split
     test: Split
-    texts: data.Texts
+    texts: data.Splits[data.Texts]
     classes: int
 
 
@@ -26,21 +30,29 @@ def load(name: str, data_dir: Any, config: dict[str, Any]) -> Task:
     """Reads a data set; the vocabulary is that of the training sentences."""
     fraction = config["data"][name].get("validation_fraction", 0.0)
     splits = data.load(name, data_dir, validation_fraction=fraction, verbose=False)
-    counts = Counter(gram for text in splits.train.sentences for gram in set(ngrams(text)))
-    # The order of equally frequent ones must not depend on that of a set.
-    ordered = sorted(counts, key=lambda gram: (-counts[gram], gram))[: config["ngrams"]]
-    places = {gram: place for place, gram in enumerate(ordered, start=1)}
+    places = vocabulary(splits.train.sentences, ngrams, config["ngrams"])
     return Task(
         *((ids(split.sentences, places, config["longest"]), split.labels) for split in splits),
-        texts=splits.train,
+        texts=splits,
         classes=len(splits.train.class_names),
     )
 
 
 def places_of_few(task: Task, each: int, seed: int) -> np.ndarray:
     """The places of a subset's sentences among all that are trained on, `each` of each class."""
-    chosen = task.texts.subset(each * task.classes, seed)
-    return np.flatnonzero(np.isin(task.texts.ids, chosen.ids))
+    texts = task.texts.train
+    chosen = texts.subset(each * task.classes, seed)
+    return np.flatnonzero(np.isin(texts.ids, chosen.ids))
+
+
+def vocabulary(
+    sentences: Any, tokens: Callable[[str], list[str]], size: int, first: int = 1
+) -> dict[str, int]:
+    """Ids, from `first` on, of the tokens that are in most sentences."""
+    counts = Counter(token for text in sentences for token in set(tokens(text)))
+    # The order of equally frequent ones must not depend on that of a set.
+    ordered = sorted(counts, key=lambda token: (-counts[token], token))[:size]
+    return {token: place for place, token in enumerate(ordered, start=first)}
 
 
 def ngrams(text: str) -> list[str]:

@@ -31,6 +31,8 @@ def all_tables(found: Findings) -> dict[str, str]:
         "ladder": ladder(found),
         "larger": larger(found),
         "asymmetric": asymmetric(found),
+        "beside": beside(found),
+        "beside and ladder": beside_and_ladder(found),
         "explanations": explanations(found),
         "rules": rules(found),
         "methods": methods(found),
@@ -129,15 +131,14 @@ def ladder(found: Findings) -> str:
     for data in found.data:
         for name in [*found.ladder, "early"]:
             lines = found.teacher(data, name)
-            of = [line["on_validation"] for line in lines]
             rows.append(
                 [
                     TITLES[data],
                     "512-512, stopped early" if name == "early" else name,
                     f"{lines[0]['parameters']:,}",
                     spread([100 * line["test"] for line in lines]),
-                    f"{statistics.mean(one['wrong_spread'] for one in of):.2f}",
-                    f"{statistics.mean(one['calibrated'] for one in of):.2f}",
+                    f"{_mean_of(lines, 'wrong_spread'):.2f}",
+                    f"{_mean_of(lines, 'calibrated'):.2f}",
                 ]
             )
         rows.append(
@@ -229,6 +230,73 @@ def asymmetric(found: Findings) -> str:
     )
 
 
+def beside(found: Findings) -> str:
+    """Teachers of another family, and their students."""
+    rows = []
+    for data in found.data:
+        for name in found.beside:
+            lines = found.teacher(data, name)
+            one, ats = (
+                found.chosen_plain(data, name, method) for method in ("one temperature", "ATS")
+            )
+            rows.append(
+                [
+                    TITLES[data],
+                    name,
+                    f"{lines[0]['parameters']:,}",
+                    spread([100 * line["test"] for line in lines]),
+                    f"{_mean_of(lines, 'wrong_spread'):.2f}",
+                    f"{_mean_of(lines, 'calibrated'):.2f}",
+                    f"{spread(one.test)} ({pair_of(one)})",
+                    f"{spread(ats.test)} ({pair_of(ats)})",
+                    found.gap(one, found.alone(data)),
+                    found.gap(ats, one),
+                    interval(regrets(found, data, [name])[RULES["suggested"]]),
+                ]
+            )
+    return table(
+        [
+            "data",
+            "teacher",
+            "parameters",
+            "its test accuracy",
+            "spread of wrong logits",
+            "best likelihood at",
+            "student, one temperature",
+            "student, ATS",
+            "one temperature - alone",
+            "ATS - one temperature",
+            "regret of `suggest_temperatures`",
+        ],
+        rows,
+    )
+
+
+def beside_and_ladder(found: Findings) -> str:
+    """Students of teachers of another family against those of the ladder, seed by seed."""
+    rows = []
+    for data in found.data:
+        for name in found.beside:
+            for step in found.ladder:
+                accuracies = (
+                    [line["test"] for line in found.teacher(data, one)] for one in (name, step)
+                )
+                gaps = (
+                    found.gap(
+                        found.chosen_plain(data, name, method),
+                        found.chosen_plain(data, step, method),
+                    )
+                    for method in ("one temperature", "ATS")
+                )
+                own = interval(100 * np.subtract(*accuracies))
+                rows.append([TITLES[data], f"{name} - {step}", own, *gaps])
+    return table(["data", "teachers", "themselves", "one temperature", "ATS"], rows)
+
+
+def _mean_of(lines: list[dict[str, Any]], name: str) -> float:
+    return statistics.mean(line["on_validation"][name] for line in lines)
+
+
 def points(found: Findings, data: str) -> list[dict[str, Any]]:
     """All pairs of a teacher and temperatures: measures, gain by seed."""
     alone = found.alone(data)
@@ -286,10 +354,10 @@ def explanations(found: Findings) -> str:
     return table(["gain and", *header], rows)
 
 
-def regrets(found: Findings, data: str) -> dict[str, np.ndarray]:
+def regrets(found: Findings, data: str, teachers: list[str] | None = None) -> dict[str, np.ndarray]:
     """What each rule loses against the pair chosen on validation data, mean over teachers."""
     losses: dict[str, list[np.ndarray]] = {}
-    for teacher in found.ladder:
+    for teacher in teachers or found.ladder:
         grid = found.grid(data, teacher)
         best = max(grid.values(), key=lambda one: statistics.mean(one.validation))
         tried = {title: found.all_of(data, rule, teacher)[0] for rule, title in RULES.items()}

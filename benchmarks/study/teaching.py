@@ -12,55 +12,94 @@ from keras_ats.diagnostics.advice import correct_share, suggestion_for, wrong_sp
 from keras_ats.diagnostics.calibration import best_temperature, calibrate
 from keras_ats.diagnostics.logits import Said
 from keras_ats.diagnostics.softening import soften, wrong_classes
+from study import words
 from study.lines import Lines
 from study.sentences import Task, network
 from study.training import School, accuracy, optimizer, predict, say_again
 
 UNIT_SPREAD, UNIT_SHARE = 1.0, 0.25
+LADDER = "ladder"
 
 
 class Teachers:
     """What the teachers of a data set and a seed said, by name.
 
-    Attributes:
-        said: Logits of the training sentences, then of the validation sentences.
-        hidden: The large teacher's last hidden layer, of the training sentences.
-        head: Its weights from there to the logits.
+    Each family is trained by itself: when its lines are missing, and when what it said is asked for
+    and is in no file.
+
+    Args:
+        data: Name of the data set.
+        task: The data set.
+        seed: Of the weights and the order.
+        config: Of the study.
+        lines: Where there is to be a line for each teacher.
+        folder: Of the files of what was said.
     """
 
-    def __init__(self, path: Path) -> None:
-        with np.load(path) as kept:
-            arrays = {name: kept[name] for name in kept.files}
-        self.hidden = arrays.pop("hidden").astype("float32")
-        self.head = [arrays.pop("kernel"), arrays.pop("bias")]
-        self.said = {name: values.astype("float32") for name, values in arrays.items()}
+    def __init__(
+        self,
+        data: str,
+        task: Task,
+        seed: int,
+        config: dict[str, Any],
+        lines: Lines,
+        folder: Path,
+    ) -> None:
+        self.data, self.task, self.seed, self.config = data, task, seed, config
+        self.lines, self.folder = lines, folder
+        self._arrays: dict[str, dict[str, np.ndarray]] = {}
+        for family, names in families(config).items():
+            if any(run_of(data, name, seed) not in lines for name in names):
+                # Killed between the file and its lines: it is made again, to have their times too.
+                self._path(family).unlink(missing_ok=True)
+                self._open(family)
 
+    def said(self, name: str) -> np.ndarray:
+        """A teacher's logits of the training sentences, then of the validation sentences."""
+        of = {one: family for family, names in families(self.config).items() for one in names}
+        return self._open(of[name])[name]
 
-def teachers_of(
-    data: str, task: Task, seed: int, config: dict[str, Any], lines: Lines, folder: Path
-) -> Teachers:
-    """Trains the teachers, or opens what they said; a line for each."""
-    path = folder / f"{data}-{seed}.npz"
-    runs = {name: run_of(data, name, seed) for name in names(config)}
-    if not path.exists():
-        arrays, found = _trained(task, seed, config)
+    @property
+    def hidden(self) -> np.ndarray:
+        """The large teacher's last hidden layer, of the training sentences."""
+        return self._open(LADDER)["hidden"]
+
+    @property
+    def head(self) -> list[np.ndarray]:
+        """Its weights from there to the logits."""
+        arrays = self._open(LADDER)
+        return [arrays["kernel"], arrays["bias"]]
+
+    def _path(self, family: str) -> Path:
+        return self.folder / f"{self.data}-{self.seed}-{family}.npz"
+
+    def _open(self, family: str) -> dict[str, np.ndarray]:
+        if family not in self._arrays:
+            path = self._path(family)
+            if not path.exists():
+                self._train(family, path)
+            with np.load(path) as kept:
+                self._arrays[family] = {name: kept[name].astype("float32") for name in kept.files}
+        return self._arrays[family]
+
+    def _train(self, family: str, path: Path) -> None:
+        if family == LADDER:
+            arrays, found = _ladder(self.task, self.seed, self.config)
+        else:
+            arrays, found = _beside(family, self.task, self.seed, self.config)
         with files.whole_file(path) as unfinished, unfinished.open("wb") as stream:
             np.savez(stream, **arrays)
-        for name, run in runs.items():
-            if run not in lines:
-                labels = task.train[1], task.validation[1]
-                lines.add(run, **found[name], **statistics_of(arrays[name], labels, config))
-    missing = [name for name, run in runs.items() if run not in lines]
-    if missing:
-        # Killed between the file and its lines: they are made again, to have their times too.
-        path.unlink()
-        return teachers_of(data, task, seed, config, lines, folder)
-    return Teachers(path)
+        labels = self.task.train[1], self.task.validation[1]
+        for name, of in found.items():
+            run = run_of(self.data, name, self.seed)
+            if run not in self.lines:
+                self.lines.add(run, **of, **statistics_of(arrays[name], labels, self.config))
 
 
-def names(config: dict[str, Any]) -> list[str]:
-    """Names of all teachers: the ladder, the large one stopped early, and the assistant."""
-    return [*config["teachers"]["networks"], "early", "assistant"]
+def families(config: dict[str, Any]) -> dict[str, list[str]]:
+    """The teachers that are trained together: of the ladder, and those beside it."""
+    ladder = [*config["teachers"]["networks"], "early", "assistant"]
+    return {LADDER: ladder, **{name: [name] for name in config["beside_the_ladder"]}}
 
 
 def run_of(data: str, name: str, seed: int) -> dict[str, Any]:
@@ -68,23 +107,14 @@ def run_of(data: str, name: str, seed: int) -> dict[str, Any]:
     return {"role": "teacher", "data": data, "teacher": name, "seed": seed}
 
 
-def _trained(task: Task, seed: int, config: dict[str, Any]) -> tuple[dict[str, Any], dict]:
+def _ladder(task: Task, seed: int, config: dict[str, Any]) -> tuple[dict[str, Any], dict]:
+    """What the ladder, the large one stopped early, and the assistant say, and their lines."""
     plan = config["teachers"]
-    sentences = np.concatenate([task.train[0], task.validation[0]])
     arrays: dict[str, Any] = {}
     found: dict[str, Any] = {}
 
     def keep(name: str, model: keras.Model, started: tuple[float, float]) -> None:
-        logits = predict(model, sentences)
-        arrays[name] = logits.astype("float16")
-        found[name] = {
-            "train": accuracy(logits[: len(task.train[1])], task.train[1]),
-            "validation": accuracy(logits[len(task.train[1]) :], task.validation[1]),
-            "test": accuracy(predict(model, task.test[0]), task.test[1]),
-            "parameters": model.count_params(),
-            "seconds": round(time.monotonic() - started[0], 2),
-            "cpu_seconds": round(time.process_time() - started[1], 2),
-        }
+        arrays[name], found[name] = _said(model, task, started)
 
     for name, widths in plan["networks"].items():
         started = time.monotonic(), time.process_time()
@@ -117,20 +147,54 @@ def _trained(task: Task, seed: int, config: dict[str, Any]) -> tuple[dict[str, A
     return arrays, found
 
 
+def _beside(
+    name: str, task: Task, seed: int, config: dict[str, Any]
+) -> tuple[dict[str, Any], dict]:
+    """What a transformer says, which reads the words, and its line."""
+    started = time.monotonic(), time.process_time()
+    plan = config["beside_the_ladder"][name]
+    task = words.read(task, plan, config)
+    keras.utils.set_random_seed(1000 + seed)
+    model = words.transformer(plan, task.classes, config)
+    _compile(model, task, plan, config)
+    model.fit(*task.train, epochs=plan["epochs"], batch_size=config["batch_size"], verbose=0)
+    arrays, found = _said(model, task, started)
+    return {name: arrays}, {name: found}
+
+
+def _said(
+    model: keras.Model, task: Task, started: tuple[float, float]
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """What a teacher says of training and validation sentences, and what is written of it."""
+    size = len(task.train[1])
+    logits = predict(model, np.concatenate([task.train[0], task.validation[0]]))
+    return logits.astype("float16"), {
+        "train": accuracy(logits[:size], task.train[1]),
+        "validation": accuracy(logits[size:], task.validation[1]),
+        "test": accuracy(predict(model, task.test[0]), task.test[1]),
+        "parameters": model.count_params(),
+        "seconds": round(time.monotonic() - started[0], 2),
+        "cpu_seconds": round(time.process_time() - started[1], 2),
+    }
+
+
 def compiled_teacher(
     widths: list[int], task: Task, seed: int, config: dict[str, Any]
 ) -> keras.Model:
     """A teacher that is to be trained."""
     keras.utils.set_random_seed(1000 + seed)
-    plan = config["teachers"]
     model = network(widths, task.classes, config)
+    _compile(model, task, config["teachers"], config)
+    return model
+
+
+def _compile(model: keras.Model, task: Task, plan: dict[str, Any], config: dict[str, Any]) -> None:
     steps = -(-len(task.train[1]) // config["batch_size"])
     model.compile(
         optimizer(plan["learning_rate"], steps * plan["epochs"]),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         steps_per_execution=steps,
     )
-    return model
 
 
 def statistics_of(
