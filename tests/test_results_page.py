@@ -6,6 +6,8 @@ import signal
 import sys
 import time
 
+import keras
+import numpy as np
 import pytest
 from backends import on_one_backend
 from processes import ROOT, started
@@ -77,6 +79,27 @@ def test_a_killed_line_is_cut_off(study_page, tmp_path):
     assert {"seed": 1} not in again
     again.add({"seed": 1}, test=0.6)
     assert [line["test"] for line in Lines(path).done.values()] == [0.5, 0.6]
+
+
+def test_the_transformer_sees_order_and_no_padding(study_page):
+    from study import words
+
+    plan = {"words": 8, "width": 4, "heads": 2, "blocks": 2, "dropout": 0.1}
+    model = words.transformer(plan, 3, {"longest": 5})
+    places = {"hello": 2, "there": 3}
+    sentences = ["Hello there new", "there hello new", "there hello new word and more"]
+    ids = words.ids(sentences, places, 5)
+    assert ids.tolist() == [[2, 3, 1, 0, 0], [3, 2, 1, 0, 0], [3, 2, 1, 1, 1]]
+    before = model.predict(ids, verbose=0)
+    # Words and places are layers of the model, so both are trained.
+    tables = [layer for layer in model.layers if isinstance(layer, keras.layers.Embedding)]
+    assert [table.input_dim for table in tables] == [10, 6]
+    for table in tables:
+        (values,) = table.get_weights()
+        values[0] += 100.0
+        table.set_weights([values])
+    np.testing.assert_allclose(model.predict(ids, verbose=0), before, atol=1e-6)
+    assert np.abs(np.diff(before, axis=0)).max(axis=1).min() > 1e-4
 
 
 TINY = {
