@@ -281,16 +281,17 @@ def beside_and_ladder(found: Findings) -> str:
                 accuracies = (
                     [line["test"] for line in found.teacher(data, one)] for one in (name, step)
                 )
-                gaps = (
+                gaps = [
                     found.gap(
                         found.chosen_plain(data, name, method),
                         found.chosen_plain(data, step, method),
                     )
                     for method in ("one temperature", "ATS")
-                )
+                ]
+                factors = (found.chosen(data, "NormKD", one) for one in (name, step))
                 own = interval(100 * np.subtract(*accuracies))
-                rows.append([TITLES[data], f"{name} - {step}", own, *gaps])
-    return table(["data", "teachers", "themselves", "one temperature", "ATS"], rows)
+                rows.append([TITLES[data], f"{name} - {step}", own, *gaps, found.gap(*factors)])
+    return table(["data", "teachers", "themselves", "one temperature", "ATS", "NormKD"], rows)
 
 
 def _mean_of(lines: list[dict[str, Any]], name: str) -> float:
