@@ -108,7 +108,7 @@ TINY = {
     "longest": 4,
     "batch_size": 10_000,  # one batch: torch takes one at a time
     "learning_rate": 0.3,
-    "epochs": {"few": 4, "full": 1},
+    "epochs": {"few": 2, "full": 1},
     "students": {"2": [2], "3": [3]},
     "teachers": {
         "networks": {"2": [2], "3": [3]},
