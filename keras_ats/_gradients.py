@@ -29,6 +29,8 @@ Constants: TypeAlias = Any
 class RowLoss(NamedTuple):
     """A loss of rows in the forms that backends need; the first two may be shown some at a time.
 
+    Or several values of each row, `(N, M)`; then `pulled` says what the gradient is.
+
     Attributes:
         losses: Of logits and constants: the loss of each row `(N,)`, and what `gradient` needs of
             each row, `(N, 1)` or more. Differentiable twice as it is.
@@ -37,11 +39,15 @@ class RowLoss(NamedTuple):
             each row, and what the gradient is still to be multiplied by, a scalar or `(N, 1)`, or
             None. Torch fuses nothing, so this is written for it: called with the whole batch, it
             takes what is as large as the logits by `chunks_of_rows`.
+        pulled: Of what `gradient` gave, which may be written to, weights of all values `(N, M)` and
+            constants: the gradient of the weighted sum. None where each row has one value, by whose
+            weight its gradient is multiplied.
     """
 
     losses: Callable[[Tensor, Constants], tuple[Tensor, Sequence[Tensor]]]
     gradient: Callable[[Tensor, Constants, Sequence[Tensor]], Tensor]
     on_torch: Callable[[Tensor, Constants, Tensor | None], tuple[Tensor, Tensor | None]]
+    pulled: Callable[[Tensor, Tensor, Constants], Tensor] | None = None
 
 
 def is_worth_own_gradient(logits: Tensor, least_on_torch: int = 0) -> bool:
@@ -146,6 +152,8 @@ def _torch_function() -> Any:
             is_differentiated = torch.is_grad_enabled()
             gradient, ctx.gradient = ctx.gradient, None
             if gradient is not None and not is_differentiated:
+                if ctx.loss.pulled is not None:
+                    return ctx.loss.pulled(gradient, weights, ctx.constants), None, None
                 scale = weights[:, None]
                 return gradient.mul_(scale if ctx.scale is None else scale * ctx.scale), None, None
             # Someone differentiates twice, or goes back a second time.
@@ -181,7 +189,7 @@ def _on_jax(loss: RowLoss, logits: Tensor, constants: Constants) -> Tensor:
 
     def backward(known: Any, weights: Tensor) -> tuple[Tensor, None]:
         logits, constants, kept = known
-        return weights[:, None] * loss.gradient(logits, constants, kept), None
+        return _weighted(loss, loss.gradient(logits, constants, kept), weights, constants), None
 
     run.defvjp(forward, backward)
     result: Tensor = run(logits, constants)
@@ -255,6 +263,12 @@ def _both_on_torch(
     return found, None
 
 
+def _weighted(loss: RowLoss, gradient: Tensor, weights: Tensor, constants: Constants) -> Tensor:
+    if loss.pulled is None:
+        return weights[:, None] * gradient
+    return loss.pulled(gradient, weights, constants)
+
+
 def _on_tensorflow(loss: RowLoss, logits: Tensor, constants: Constants) -> Tensor:
     import tensorflow as tf
 
@@ -263,7 +277,7 @@ def _on_tensorflow(loss: RowLoss, logits: Tensor, constants: Constants) -> Tenso
         values, kept = loss.losses(logits, constants)
 
         def backward(weights: Tensor) -> Tensor:
-            return weights[:, None] * loss.gradient(logits, constants, kept)
+            return _weighted(loss, loss.gradient(logits, constants, kept), weights, constants)
 
         return values, backward
 

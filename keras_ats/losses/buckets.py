@@ -9,6 +9,7 @@ from typing import NamedTuple
 from keras import ops
 
 from keras_ats.ops.absent_classes import LOG_OF_ZERO, finite_logits
+from keras_ats.ops.kept_classes import kept_and_others
 from keras_ats.ops.labels import are_class_ids, shapes_fit
 from keras_ats.ops.tail import tail_log_sum_exp
 from keras_ats.record import TopKLogits
@@ -37,6 +38,8 @@ def as_buckets(
     teacher: TopKLogits,
     labels: Tensor | None,
     temperatures: tuple[Tensor, Tensor],
+    *,
+    are_learned: bool = False,
 ) -> Buckets:
     """Returns logits over the kept classes and one more.
 
@@ -45,6 +48,7 @@ def as_buckets(
         teacher: What is kept of the teacher's.
         labels: In any form of `ops.label_distribution`, or None.
         temperatures: Of the teacher's and of the student's other classes.
+        are_learned: Whether the temperatures have a gradient. Defaults to False.
     """
     _check_classes(student, teacher)
     ids = ops.cast(teacher.ids, "int32")
@@ -54,10 +58,8 @@ def as_buckets(
     # None of the others may be there at all.
     tail = ops.where(ops.cast(teacher.count, "float32") > 0, tail, LOG_OF_ZERO)
     values = finite_logits(teacher.values)
-    student = finite_logits(student)
-    others = at_student * ops.logsumexp(_without(student, ids) / at_student, axis=-1)
     return Buckets(
-        _joined(ops.take_along_axis(student, ids, axis=-1), others),
+        kept_and_others(student, ids, at_student, is_learned=are_learned),
         _joined(values, tail),
         None if labels is None else _labels(ops.convert_to_tensor(labels), student, ids),
     )
@@ -77,17 +79,6 @@ def _check_classes(student: Tensor, teacher: TopKLogits) -> None:
 
 def _joined(kept: Tensor, others: Tensor) -> Tensor:
     return ops.concatenate([kept, ops.expand_dims(others, -1)], axis=-1)
-
-
-def _without(logits: Tensor, ids: Tensor) -> Tensor:
-    """Logits with the kept classes taken out."""
-    classes = logits.shape[-1]
-    flat, places = ops.reshape(logits, (-1, classes)), ops.reshape(ids, (-1, ids.shape[-1]))
-    rows = ops.expand_dims(ops.arange(ops.shape(flat)[0], dtype="int32"), -1)
-    index = ops.stack([ops.broadcast_to(rows, ops.shape(places)), places], axis=-1)
-    index = ops.reshape(index, (-1, 2))
-    filler = ops.full((ops.shape(index)[0],), LOG_OF_ZERO, dtype="float32")
-    return ops.reshape(ops.scatter_update(flat, index, filler), ops.shape(logits))
 
 
 def _labels(labels: Tensor, logits: Tensor, ids: Tensor) -> Tensor:

@@ -287,7 +287,10 @@ class KDLoss(DistillationLoss, keras.losses.Loss):
             student_logits = ops.where(ops.expand_dims(mask, -1), student_logits, 0.0)
             if labels is not None and are_class_ids(labels, student_logits):
                 labels = ops.where(mask, _positions(labels, mask), teacher.ids[..., 0])
-        buckets = as_buckets(student_logits, teacher, labels, temperatures)
+        are_learned = any(variable.trainable for variable in self.variables)
+        buckets = as_buckets(
+            student_logits, teacher, labels, temperatures, are_learned=are_learned
+        )
         # Not by copy.copy, by which Keras reads the values of variables.
         plain: Any = object.__new__(type(self))
         vars(plain).update(vars(self), ignore_label=None, pseudo_labels=False)

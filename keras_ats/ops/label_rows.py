@@ -80,9 +80,17 @@ def _losses(logits: Tensor, constants: Labels) -> tuple[Tensor, Sequence[Tensor]
 
 def _gradient(logits: Tensor, constants: Labels, kept: Sequence[Tensor]) -> Tensor:
     label = distribution_of_rows(constants.values, logits)
-    total = ops.sum(label, axis=-1, keepdims=True)
+    total = _totals(constants.values, logits)
     gradient = total * ops.exp(finite_logits(logits) - kept[0]) - label
     return ops.where(present_classes(logits), gradient, 0.0)
+
+
+def _totals(labels: Tensor, logits: Tensor) -> Tensor:
+    """What labels add up to, `(N, 1)`; of ids without their rows, which XLA would write out."""
+    if "int" not in standardize_dtype(labels.dtype):
+        return ops.sum(labels, axis=-1, keepdims=True)
+    is_class = ops.logical_and(labels >= 0, labels < logits.shape[-1])
+    return ops.cast(is_class, "float32")
 
 
 def _on_torch(logits: Any, constants: Labels, gradient: Any) -> tuple[Any, Any]:
