@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import keras
+from keras import ops
 
 from keras_ats.types import Tensor
 
@@ -66,6 +67,8 @@ def is_worth_own_gradient(logits: Tensor, least_on_torch: int = 0) -> bool:
         return logits.numel() >= least_on_torch and not _is_transformed(torch)
     if keras.backend.backend() not in ("jax", "tensorflow"):
         return False
+    if keras.backend.backend() == "tensorflow" and not _is_compiled_on_tensorflow(logits):
+        return False
     size = 1
     for count in logits.shape:
         if count is None:
@@ -101,17 +104,28 @@ def with_own_gradient(loss: RowLoss, logits: Tensor, constants: Constants) -> Te
 
     Args:
         loss: What is computed.
-        logits: float32 tensor of shape `(N, C)`.
+        logits: float32 tensor of shape `(..., C)`, of `N` rows.
         constants: The other arguments, without gradient.
 
     Returns:
-        float32 tensor of shape `(N,)`.
+        float32 tensor of shape `(...,)`, or `(..., M)`.
     """
+    rows = as_rows(logits)
     backend = keras.backend.backend()
     if backend == "torch":
-        result: Tensor = _torch_function().apply(logits, loss, constants)
-        return result
-    return (_on_jax if backend == "jax" else _on_tensorflow)(loss, logits, constants)
+        values = _torch_function().apply(rows, loss, constants)
+    else:
+        values = (_on_jax if backend == "jax" else _on_tensorflow)(loss, rows, constants)
+    if len(logits.shape) == 2:
+        return values
+    return ops.reshape(values, (*ops.shape(logits)[:-1], *values.shape[1:]))
+
+
+def as_rows(values: Tensor) -> Tensor:
+    """What lies at positions as `N` rows; a scalar as it is."""
+    if len(values.shape) in (0, 2):
+        return values
+    return ops.reshape(values, (-1, values.shape[-1]))
 
 
 def chunks_of_rows(logits: Any, entries: int | None = None) -> Iterator[slice]:
@@ -272,14 +286,68 @@ def _weighted(loss: RowLoss, gradient: Tensor, weights: Tensor, constants: Const
 def _on_tensorflow(loss: RowLoss, logits: Tensor, constants: Constants) -> Tensor:
     import tensorflow as tf
 
+    losses, gradient = _functions_on_tensorflow(loss, is_compiled=_lacks_accelerator())
+    # A function would be traced again for each variable.
+    constants = type(constants)(
+        *(None if one is None else tf.convert_to_tensor(one) for one in constants)
+    )
+
     @tf.custom_gradient
     def run(logits: Tensor) -> Any:
-        values, kept = loss.losses(logits, constants)
+        values, kept = losses(logits, constants)
 
         def backward(weights: Tensor) -> Tensor:
-            return _weighted(loss, loss.gradient(logits, constants, kept), weights, constants)
+            return gradient(logits, constants, kept, weights)
 
         return values, backward
 
     result: Tensor = run(logits)
     return result
+
+
+@functools.cache
+def _functions_on_tensorflow(loss: RowLoss, is_compiled: bool) -> tuple[Any, Any]:
+    """The losses, and the gradient of their weighted sum, each compiled by itself if need be."""
+    import tensorflow as tf
+
+    def gradient(logits: Tensor, constants: Constants, kept: Any, weights: Tensor) -> Tensor:
+        return _weighted(loss, loss.gradient(logits, constants, kept), weights, constants)
+
+    if not is_compiled:
+        return loss.losses, gradient
+    compiled = functools.partial(tf.function, jit_compile=True, autograph=False)
+    return compiled(loss.losses), compiled(gradient)
+
+
+def _is_compiled_on_tensorflow(logits: Tensor) -> bool:
+    """Whether XLA fuses a function of rows; operation by operation the plain form is quicker.
+
+    Keras has it compile steps on accelerators only, and never under `tf.distribute`. Without either
+    the function is compiled alone, for each number of rows: batches differ in it, but if tokens do
+    too, each batch might have one of its own.
+    """
+    import tensorflow as tf
+
+    if tf.distribute.has_strategy():
+        return False
+    return not _lacks_accelerator() or (None not in logits.shape[1:] and _has_compiler())
+
+
+@functools.cache
+def _lacks_accelerator() -> bool:
+    import tensorflow as tf
+
+    return all(device.device_type == "CPU" for device in tf.config.list_physical_devices())
+
+
+@functools.cache
+def _has_compiler() -> bool:
+    """Whether this build of TensorFlow compiles for a CPU; not all do."""
+    import tensorflow as tf
+
+    with tf.init_scope():
+        try:
+            tf.function(tf.negative, jit_compile=True)(tf.zeros(()))
+        except tf.errors.OpError:
+            return False
+    return True

@@ -183,7 +183,11 @@ def test_what_needs_all_logits_is_refused(batch):
         TransformedTeacherKD(4.0, weighted=False),
         SoftTargetKD(4.0, divergence="reverse_kl"),
     ]
+    learned = TemperatureKD(4.0)
+    # What is kept of the others has no gradient in it.
+    learned.temperature.trainable = True
     unable = [
+        learned,
         NormalizedKD(),
         TemperatureKD(4.0, adjustment=Swap()),
         DecoupledKD(adjustment=Swap()),

@@ -9,7 +9,8 @@ from keras import ops
 import keras_ats
 from keras_ats import _gradients
 from keras_ats.losses import label_crossentropy, row_by_row, soft_target_kd
-from keras_ats.ops import absent_classes
+from keras_ats.ops import absent_classes, kept_classes
+from keras_ats.teachers.cache.rows import RowFormat
 
 ROWS, CLASSES = 13, 11
 RNG = np.random.default_rng(0)
@@ -26,6 +27,14 @@ for side in ABSENT:
 # One that the teacher has and the student has not.
 ABSENT[0][2, 4] = -np.inf
 OUT_OF_RANGE = np.where(np.arange(ROWS) == 3, -1, IDS).astype("int32")
+
+KEPT = RowFormat(CLASSES, dtype="float32", top_k=3)
+CARRIED = KEPT.carry(KEPT.encode(ABSENT[1], IDS))
+LARGEST = keras_ats.TopKLogits(
+    CARRIED["maximum"][:, None] + CARRIED["differences"],
+    *(CARRIED[name] for name in ("ids", "maximum", "tail", "count", "mean")),
+    CLASSES,
+)
 
 losses, temperatures = keras_ats.losses, keras_ats.temperatures
 
@@ -74,6 +83,12 @@ if keras.backend.backend() != "tensorflow":
     CASES["row by row"] = OfRows(reduction="none"), *ABSENT, OUT_OF_RANGE
 if keras.backend.backend() == "torch":  # Nothing to compile.
     CASES |= {
+        "ATS, the largest": (
+            losses.AsymmetricTemperatureKD(4, 2, student_temperature=3.0, reduction="none"),
+            ABSENT[0],
+            LARGEST,
+            IDS,
+        ),
         "DKD": (losses.DecoupledKD(reduction="none"), *ABSENT, OUT_OF_RANGE),
         "DKD, soft labels": (losses.DecoupledKD(reduction="none"), STUDENT, TEACHER, SOFT),
         "NKD": (losses.NormalizedKD(3.0, reduction="none"), *ABSENT, OUT_OF_RANGE),
@@ -91,7 +106,7 @@ def small_is_worth_it(monkeypatch):
         monkeypatch.setattr(_gradients, chunk, 5 * CLASSES)
 
 
-MODULES = soft_target_kd, label_crossentropy, row_by_row
+MODULES = soft_target_kd, label_crossentropy, row_by_row, kept_classes
 
 
 def plainly(monkeypatch):
@@ -123,7 +138,8 @@ def derivatives(function):
         return [np.asarray(one(function.student)) for one in (function, first, second)]
     import tensorflow as tf
 
-    @tf.function(jit_compile=True)
+    # As `fit` does on a CPU: what has a gradient of its own is compiled all the same.
+    @tf.function
     def run(student):
         with tf.GradientTape() as outer:
             outer.watch(student)

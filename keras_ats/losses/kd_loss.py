@@ -108,7 +108,7 @@ class KDLoss(DistillationLoss, keras.losses.Loss):
         reads_given_labels = self.reads_labels and not self.pseudo_labels
         return Needs(
             labels=reads_given_labels or self.ignore_label is not None,
-            heads=(Head(family=self.family, top_k=self.bucket_temperatures() is not None),),
+            heads=(Head(family=self.family, top_k=self._fixed_temperatures is not None),),
         )
 
     def __call__(
@@ -259,6 +259,14 @@ class KDLoss(DistillationLoss, keras.losses.Loss):
         adjusted_by_label = self.adjustment is not None and self.adjustment.needs_labels
         return self.needs_labels or adjusted_by_label
 
+    @property
+    def _fixed_temperatures(self) -> tuple[Tensor, Tensor] | None:
+        """The temperatures of buckets; what a cache keeps has no gradient in a learned one."""
+        found = self.bucket_temperatures()
+        if found is None or any(isinstance(one, keras.Variable) and one.trainable for one in found):
+            return None
+        return found
+
     def _of_top_k(
         self,
         student_logits: Tensor,
@@ -268,12 +276,12 @@ class KDLoss(DistillationLoss, keras.losses.Loss):
         mask: Tensor | None,
     ) -> Tensor:
         """The loss over the classes that are kept, and all others as one more."""
-        temperatures = self.bucket_temperatures()
+        temperatures = self._fixed_temperatures
         if temperatures is None:
             raise ValueError(
                 f"{type(self).__name__} reads all logits of the teacher. Received: the largest and "
                 "the sum of the others. Use TemperatureKD, AsymmetricTemperatureKD or DecoupledKD "
-                "without adjustment, or a cache made without top_k."
+                "without adjustment and with fixed temperatures, or a cache made without top_k."
             )
         if labels is None and self.needs.labels:
             raise ValueError(self._labels_are_missing())
@@ -288,9 +296,7 @@ class KDLoss(DistillationLoss, keras.losses.Loss):
             if labels is not None and are_class_ids(labels, student_logits):
                 labels = ops.where(mask, _positions(labels, mask), teacher.ids[..., 0])
         are_learned = any(variable.trainable for variable in self.variables)
-        buckets = as_buckets(
-            student_logits, teacher, labels, temperatures, are_learned=are_learned
-        )
+        buckets = as_buckets(student_logits, teacher, labels, temperatures, are_learned=are_learned)
         # Not by copy.copy, by which Keras reads the values of variables.
         plain: Any = object.__new__(type(self))
         vars(plain).update(vars(self), ignore_label=None, pseudo_labels=False)

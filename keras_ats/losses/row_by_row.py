@@ -5,9 +5,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
-from keras import ops
 
-from keras_ats._gradients import is_worth_own_gradient, made_forth, with_own_gradient
+from keras_ats._gradients import as_rows, is_worth_own_gradient, made_forth, with_own_gradient
 from keras_ats.adjustments.adjustment import Adjustment
 from keras_ats.losses.kd_loss import KDLoss
 from keras_ats.ops.label_rows import label_rows
@@ -49,10 +48,8 @@ def row_by_row(call: Call) -> Call:
             return call(self, Lesson(Outputs(logits), Outputs(rows.teacher), rows.labels))
 
         labels = None if lesson.labels is None else label_rows(lesson.labels, student)
-        found = with_own_gradient(
-            made_forth(values), _as_rows(student), _Rows(_as_rows(lesson.teacher.logits), labels)
-        )
-        return found if len(student.shape) == 2 else ops.reshape(found, ops.shape(student)[:-1])
+        rows = _Rows(as_rows(lesson.teacher.logits), labels)
+        return with_own_gradient(made_forth(values), student, rows)
 
     return called
 
@@ -66,7 +63,3 @@ def _takes_rows(loss: KDLoss) -> bool:
         and (adjustment is None or type(adjustment).adjust_targets is Adjustment.adjust_targets)
         and not any(variable.trainable for variable in loss.variables)
     )
-
-
-def _as_rows(logits: Tensor) -> Tensor:
-    return logits if len(logits.shape) == 2 else ops.reshape(logits, (-1, logits.shape[-1]))

@@ -1,7 +1,7 @@
 r"""Logits of a few classes of each row, and of all others as one more class, at little cost.
 
 $$o = \tau \log \sum_{c \notin K} \exp(z_c / \tau), \qquad
-\frac{\partial o}{\partial z_c} = \exp\big((z_c - o) / \tau\big) \text{ for } c \notin K, \text{ else } 0$$
+\frac{\partial o}{\partial z_c} = \exp\big((z_c - o) / \tau\big) \text{ for } c \notin K$$
 
 The kept ones are taken out before the sum. Taken off afterwards, from the sum over all classes,
 they would leave no digit of the others where they hold nearly all of the probability.
@@ -15,6 +15,7 @@ from keras import ops
 
 from keras_ats._gradients import (
     RowLoss,
+    as_rows,
     chunks_of_rows,
     is_worth_own_gradient,
     with_own_gradient,
@@ -49,27 +50,21 @@ def kept_and_others(
     Returns:
         float32 tensor of shape `(..., k + 1)`; finite, as `finite_logits` makes them.
     """
-    rows = _as_rows(logits)
-    kept = Kept(_as_rows(ids), temperature)
+    kept = Kept(as_rows(ids), temperature)
     if is_learned or not is_worth_own_gradient(logits):
-        values, _ = _values(rows, kept)
+        values, _ = _values(as_rows(logits), kept)
+        values = ops.reshape(values, (*ops.shape(logits)[:-1], ids.shape[-1] + 1))
     else:
-        values = with_own_gradient(_BUCKETS, rows, kept)
+        values = with_own_gradient(_BUCKETS, logits, kept)
     # No gradient reaches classes that the student lacks, nor others of which it lacks all.
-    values = ops.where(present_classes(values), values, LOG_OF_ZERO)
-    shape = (*ops.shape(logits)[:-1], ids.shape[-1] + 1)
-    return values if len(logits.shape) == 2 else ops.reshape(values, shape)
-
-
-def _as_rows(values: Tensor) -> Tensor:
-    return values if len(values.shape) == 2 else ops.reshape(values, (-1, values.shape[-1]))
+    return ops.where(present_classes(values), values, LOG_OF_ZERO)
 
 
 def _values(logits: Tensor, kept: Kept) -> tuple[Tensor, Sequence[Tensor]]:
-    logits = finite_logits(logits)
-    others = _replaced(logits, kept.ids, LOG_OF_ZERO) / kept.temperature
+    # Made finite after the division: XLA computes it twice, and of 1e30 the last digit is large.
+    others = _replaced(finite_logits(logits / kept.temperature), kept.ids, LOG_OF_ZERO)
     total = ops.logsumexp(others, axis=-1, keepdims=True)
-    here = ops.take_along_axis(logits, kept.ids, axis=-1)
+    here = finite_logits(ops.take_along_axis(logits, kept.ids, axis=-1))
     return ops.concatenate([here, kept.temperature * total], axis=-1), [total]
 
 

@@ -42,9 +42,7 @@ def label_cross_entropy(labels: Tensor, logits: Tensor) -> Tensor:
         float32 tensor of shape `(...,)`.
     """
     logits = ops.cast(logits, "float32")
-    rows = logits if len(logits.shape) == 2 else ops.reshape(logits, (-1, logits.shape[-1]))
-    values = with_own_gradient(_LABEL_LOSS, rows, Labels(label_rows(labels, logits)))
-    return values if len(logits.shape) == 2 else ops.reshape(values, ops.shape(logits)[:-1])
+    return with_own_gradient(_LABEL_LOSS, logits, Labels(label_rows(labels, logits)))
 
 
 def label_rows(labels: Tensor, logits: Tensor) -> Tensor:

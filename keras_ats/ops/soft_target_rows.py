@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-from keras_ats._gradients import RowLoss, chunks_of_rows, rows_of, with_own_gradient
+from keras_ats._gradients import RowLoss, as_rows, chunks_of_rows, rows_of, with_own_gradient
 from keras_ats.ops.absent_classes import (
     LEAST_ORDINARY,
     LOG_OF_ZERO,
@@ -78,19 +78,14 @@ def soft_target_divergence(
     else:
         labels = label_rows(labels, student)
     rows = Rows(
-        _as_rows(teacher),
-        _as_rows(temperature),
-        _as_rows(student_temperature),
-        _as_rows(factor),
+        as_rows(teacher),
+        as_rows(temperature),
+        as_rows(student_temperature),
+        as_rows(factor),
         correct_temperature,
         labels,
     )
-    values = with_own_gradient(_ROW_LOSSES[divergence], _as_rows(student), rows)
-    return values if len(student.shape) == 2 else ops.reshape(values, ops.shape(student)[:-1])
-
-
-def _as_rows(values: Tensor) -> Tensor:
-    return values if len(values.shape) in (0, 2) else ops.reshape(values, (-1, values.shape[-1]))
+    return with_own_gradient(_ROW_LOSSES[divergence], student, rows)
 
 
 def _losses(student: Tensor, rows: Rows, divergence: str) -> tuple[Tensor, Sequence[Tensor]]:
