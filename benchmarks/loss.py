@@ -7,8 +7,8 @@ in memory; with `--rivals` DKD, NKD and RLD take the places of ATS and KD, each 
 plain form, whose gradient the backend makes of the whole batch. The floor is what no distillation
 can do without: the labels' cross-entropy with its gradient, and the teacher's softmax. Memory is
 the peak beyond both logits; the gradient, as large as one of them, is part of it for every
-contestant. On JAX all is compiled by XLA, and on TensorFlow where `fit` does it too, which is not on
-a CPU. See `harness` for how it is measured.
+contestant. On JAX all is compiled by XLA, and on TensorFlow where `fit` does it too, which it does
+not on a CPU. See `harness` for how it is measured.
 """
 
 import argparse
