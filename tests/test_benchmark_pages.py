@@ -120,3 +120,12 @@ def test_differences_on_the_cifar_page():
         differences = [a - b for a, b in zip(gains[one], gains[other], strict=True)]
         mean, deviation = statistics.mean(differences), statistics.stdev(differences)
         assert f"| {title} | {mean:+.2f} ± {deviation:.2f} |" in CIFAR_PAGE
+
+
+@pytest.mark.parametrize("teacher", ["intents", "phrases"])
+def test_tables_of_the_largest_logits(teacher):
+    page = (ROOT / "docs/guides/cache.md").read_text()
+    file = ROOT / "benchmarks" / "results" / f"cache_top_k_{teacher}.json"
+    for one in json.loads(file.read_text())["rows"]:
+        errors = f"{one['error']:.5f} | {one['error_of_dropping']:.3f}"
+        assert f"\n| {one['top_k']} | {errors} | {one['bytes_of_a_row']:,} |" in page
