@@ -7,6 +7,7 @@ The kept ones are taken out before the sum. Taken off afterwards, from the sum o
 they would leave no digit of the others where they hold nearly all of the probability.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -61,9 +62,13 @@ def kept_and_others(
 
 
 def _values(logits: Tensor, kept: Kept) -> tuple[Tensor, Sequence[Tensor]]:
+    others = _replaced(logits, kept.ids, -math.inf)
+    # Of the logits as they came: XLA writes out what is made of them for a sum or a maximum.
+    top = ops.stop_gradient(ops.max(others, axis=-1, keepdims=True))
+    top = ops.maximum(top / kept.temperature, LOG_OF_ZERO)
     # Made finite after the division: XLA computes it twice, and of 1e30 the last digit is large.
-    others = _replaced(finite_logits(logits / kept.temperature), kept.ids, LOG_OF_ZERO)
-    total = ops.logsumexp(others, axis=-1, keepdims=True)
+    powers = ops.exp(finite_logits(others / kept.temperature) - top)
+    total = top + ops.log(ops.sum(powers, axis=-1, keepdims=True))
     here = finite_logits(ops.take_along_axis(logits, kept.ids, axis=-1))
     return ops.concatenate([here, kept.temperature * total], axis=-1), [total]
 

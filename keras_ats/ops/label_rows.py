@@ -68,9 +68,9 @@ def ids_and_validity(labels: Any, logits: Any) -> tuple[Any, Any]:
 
 
 def _losses(logits: Tensor, constants: Labels) -> tuple[Tensor, Sequence[Tensor]]:
-    logits = finite_logits(logits)
-    top = ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True))
-    logits = logits - top
+    # Of the logits as they came: XLA writes out what is made of them for a sum or a maximum.
+    top = ops.stop_gradient(ops.maximum(ops.max(logits, axis=-1, keepdims=True), LOG_OF_ZERO))
+    logits = finite_logits(logits) - top
     log_total = ops.log(ops.sum(ops.exp(logits), axis=-1, keepdims=True))
     label = distribution_of_rows(constants.values, logits)
     return ops.sum(label * (log_total - logits), axis=-1), [top + log_total]
