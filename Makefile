@@ -51,9 +51,8 @@ test: package  # Run a short set of tests with another Keras: KERAS=3.12.0, lowe
 	@PYTHONSAFEPATH=1 $(WHEEL)/bin/python tests/run_all.py --backends $(BACKEND) $(SHORT_SET) $(ARGS)
 endif
 
-# In one piece: beside other targets its lines would be mixed with theirs.
 lowest:  # What .ci/run asks of the lowest Keras
-	@$(MAKE) --no-print-directory --output-sync=target test KERAS=lowest
+	@$(MAKE) --no-print-directory test KERAS=lowest
 
 coverage: $(TEST)/.ready  ## Report the lines that the tests run; ARGS as for test
 	@$(TEST)/bin/coverage erase
