@@ -11,6 +11,8 @@ from study.findings import interval
 from study.lines import key_of
 from study.tables import said_of, spread, table
 
+ALONE = "labels alone", None
+
 
 class ImageFindings:
     """The finished runs on images.
@@ -52,7 +54,7 @@ class ImageFindings:
 
     def alone(self) -> dict[int, dict[str, Any]]:
         """Labels alone, at the budget of all others."""
-        return self.student("labels alone", None, {})
+        return self.student(*ALONE, {})
 
 
 def all_tables(found: ImageFindings) -> dict[str, str]:
@@ -154,11 +156,14 @@ def curve(found: ImageFindings) -> Any:
     """Labels alone on validation images, at the budget of all and at twice that."""
     figure = new_figure(4.6, 3.2)
     axes = figure.subplots()
-    for index, (setting, title) in enumerate((({}, "40 epochs"), ({"budget": 2}, "80 epochs"))):
-        if lines := found.student("labels alone", None, setting):
-            values = 100 * np.mean([line["curve"] for line in lines.values()], axis=0)
-            color = look(index)["color"]
-            axes.plot(range(1, len(values) + 1), values, color=color, label=title)
+    budgets = {"40 epochs": found.alone(), "80 epochs": found.student(*ALONE, {"budget": 2})}
+    shown = {title: lines for title, lines in budgets.items() if lines}
+    # Seeds differ by more than budgets do.
+    seeds = set.intersection(*map(set, shown.values())) if shown else set()
+    for index, (title, lines) in enumerate(shown.items()):
+        values = 100 * np.mean([lines[seed]["curve"] for seed in seeds], axis=0)
+        color = look(index)["color"]
+        axes.plot(range(1, len(values) + 1), values, color=color, label=title)
     clean(axes, "CIFAR-10, half the resolution", "epoch", "validation accuracy, %")
     axes.legend(fontsize=8, frameon=False)
     return figure
