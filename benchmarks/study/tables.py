@@ -135,10 +135,7 @@ def ladder(found: Findings) -> str:
                 [
                     TITLES[data],
                     "512-512, stopped early" if name == "early" else name,
-                    f"{lines[0]['parameters']:,}",
-                    spread([100 * line["test"] for line in lines]),
-                    f"{_mean_of(lines, 'wrong_spread'):.2f}",
-                    f"{_mean_of(lines, 'calibrated'):.2f}",
+                    *_about(lines),
                 ]
             )
         rows.append(
@@ -243,10 +240,7 @@ def beside(found: Findings) -> str:
                 [
                     TITLES[data],
                     name,
-                    f"{lines[0]['parameters']:,}",
-                    spread([100 * line["test"] for line in lines]),
-                    f"{_mean_of(lines, 'wrong_spread'):.2f}",
-                    f"{_mean_of(lines, 'calibrated'):.2f}",
+                    *_about(lines),
                     f"{spread(one.test)} ({pair_of(one)})",
                     f"{spread(ats.test)} ({pair_of(ats)})",
                     found.gap(one, found.alone(data)),
@@ -294,8 +288,15 @@ def beside_and_ladder(found: Findings) -> str:
     return table(["data", "teachers", "themselves", "one temperature", "ATS", "NormKD"], rows)
 
 
-def _mean_of(lines: list[dict[str, Any]], name: str) -> float:
-    return statistics.mean(line["on_validation"][name] for line in lines)
+def _about(lines: list[dict[str, Any]]) -> list[str]:
+    """Size of a teacher, its test accuracy, spread of its wrong logits, its best temperature."""
+    of = [line["on_validation"] for line in lines]
+    return [
+        f"{lines[0]['parameters']:,}",
+        spread([100 * line["test"] for line in lines]),
+        f"{statistics.mean(one['wrong_spread'] for one in of):.2f}",
+        f"{statistics.mean(one['calibrated'] for one in of):.2f}",
+    ]
 
 
 def points(found: Findings, data: str) -> list[dict[str, Any]]:
